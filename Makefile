@@ -1,0 +1,37 @@
+# Two commands set everything up: `make port` and `make test`. See README.md.
+PYTHON ?= python3
+VENV ?= .venv
+PRESET ?= tiny
+RUN := $(VENV)/bin/python
+
+.PHONY: environment port test lint todo wheel clean
+
+# The environment, made anew when the dependencies change.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --editable '.[port,test]'
+	touch $@
+
+environment: $(VENV)/.installed
+
+# Export, import, build, bundle, verify and compare end to end.
+port: environment
+	$(VENV)/bin/sam-tvm port --preset $(PRESET)
+
+test: environment lint
+	$(RUN) -m pytest
+
+lint: environment
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# The table in TODO.md, from the reports.
+todo: environment
+	$(RUN) scripts/update_todo.py
+
+wheel: environment
+	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf artifacts/tiny artifacts/full build dist

@@ -1,0 +1,20 @@
+"""Compare every component's library with PyTorch; writes verification_report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sam_tvm.console import Parser, run
+from sam_tvm.pipeline import commands
+from sam_tvm.pipeline.options import add_job_options, job_from_options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the arguments and run the stage; returns the exit status."""
+    parser = Parser(description=__doc__)
+    add_job_options(parser, weights=True, target=True)
+    return commands.verify(job_from_options(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

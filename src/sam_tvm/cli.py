@@ -1,0 +1,102 @@
+"""The command `sam-tvm`.
+
+Each subcommand imports what it needs when it is run, so that `segment` and `info` work where
+PyTorch is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sam_tvm import __version__
+from sam_tvm.console import Parser
+from sam_tvm.console import run as run_command
+from sam_tvm.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: `run` gets its arguments and returns the exit status."""
+
+    help: str
+    run: Callable[[Sequence[str]], int]
+
+
+def _stage(name: str, description: str, weights: bool) -> Command:
+    """Declare a subcommand that runs a stage of the pipeline, as its script does."""
+
+    def run_stage(arguments: Sequence[str]) -> int:
+        try:
+            from sam_tvm.pipeline import commands
+            from sam_tvm.pipeline.options import add_job_options, job_from_options
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("sam_tvm"):
+                raise
+            raise UserError(
+                f"sam-tvm {name} needs the package {error.name}: "
+                "install what ports a model with pip install 'sam-tvm[port]'"
+            ) from error
+        parser = Parser(prog=f"sam-tvm {name}", description=description)
+        add_job_options(parser, weights=weights, target=True)
+        status: int = getattr(commands, name)(job_from_options(parser.parse_args(arguments)))
+        return status
+
+    return Command(description, run_stage)
+
+
+def _segment(arguments: Sequence[str]) -> int:
+    from sam_tvm.segment_command import main as segment
+
+    return segment(arguments)
+
+
+def _info(arguments: Sequence[str]) -> int:
+    from sam_tvm.runtime.info import describe
+    from sam_tvm.runtime.manifest import read_manifest, verify_files
+
+    parser = Parser(prog="sam-tvm info", description=COMMANDS["info"].help)
+    parser.add_argument("bundle", help="the bundle's folder")
+    options = parser.parse_args(arguments)
+    manifest = read_manifest(options.bundle)
+    verify_files(manifest)
+    print(describe(manifest))
+    return 0
+
+
+COMMANDS = {
+    "port": _stage(
+        "port", "Export, import, build, bundle and verify: from checkpoint to bundle.", True
+    ),
+    "verify": _stage("verify", "Compare every component's library with PyTorch.", True),
+    "bundle": _stage("bundle", "Put library, weights and tokenizer into a bundle.", False),
+    "segment": Command("Segment a picture with a bundle; needs no PyTorch.", _segment),
+    "info": Command("Verify a bundle and say what it holds.", _info),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `sam-tvm` and return its exit status: 0, 1 (a component failed) or 2 (bad input)."""
+    return run_command(lambda: _main(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: Sequence[str]) -> int:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    parser = Parser(
+        prog="sam-tvm",
+        description="SAM3 on Apache TVM.",
+        epilog=f"commands:\n{listing}\n\nsam-tvm COMMAND --help shows a command's options.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sam-tvm {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    return COMMANDS[options.command].run(options.arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,70 @@
+"""What every command does with its exit status and its errors."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from sam_tvm.runtime.errors import UserError
+
+FAILED = 1
+BAD_INPUT = 2
+
+# What the system refuses through no fault of the program: no traceback helps there.
+_REFUSED = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError instead of printing the usage and leaving."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def run(main: Callable[[], int]) -> int:
+    """Run a command and turn its errors into one line on stderr and an exit status.
+
+    Args:
+        main: returns 0, or 1 where a component failed.
+
+    Returns:
+        What `main` returns; 2 for bad input, for what the system refuses (no permission, a full
+        disk, no memory) and for an interrupt. Other exceptions are defects and pass through.
+
+    """
+    try:
+        return main()
+    except UserError as error:
+        message = f"error: {_one_line(str(error))}"
+    except KeyboardInterrupt:
+        message = "interrupted"
+    except MemoryError as error:
+        message = f"error: not enough memory {_one_line(str(error))}".rstrip()
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        message = f"error: {(error.strerror or str(error)).lower()}{where}"
+    print(message, file=sys.stderr)
+    return BAD_INPUT
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,71 @@
+"""Which axes become the parallel loop, and how a long single axis is cut into tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tvm import sym, tirx
+from tvm.ir import Var
+
+from sam_tvm.kernels.expressions import constant_value, divide_up, integer, substitute
+from sam_tvm.kernels.layout import FlatStage
+from sam_tvm.kernels.program import Axis, bind_axes
+
+_SERIAL_WORK = 1 << 13  # operations below which starting threads costs more than it saves
+_TASKS = 32  # iterations a parallel loop should have
+_CHUNK = 1 << 12  # operations that a task should have at least
+
+
+def known_product(axes: tuple[Axis, ...]) -> int | None:
+    """Return the number of points, None if an extent is symbolic."""
+    total = 1
+    for axis in axes:
+        extent = constant_value(axis.extent)
+        if extent is None:
+            return None
+        total *= extent
+    return total
+
+
+def split_tasks(
+    stage: FlatStage, whole_points: bool, analyzer: sym.Analyzer
+) -> tuple[FlatStage, tuple[Axis, ...]]:
+    """Return the stage and those of its leading spatial axes that form the parallel loop.
+
+    With `whole_points` a task may be a single output (a reduction over lanes); otherwise the last
+    axis keeps the vectors, and is cut into chunks if the axes before it are too few.
+    """
+    work = known_product(stage.spatial + stage.reduced)
+    if (work is not None and work <= _SERIAL_WORK) or not stage.spatial:
+        return stage, ()
+    available = len(stage.spatial) if whole_points else len(stage.spatial) - 1
+    taken, count = 0, 1
+    while taken < available and count < _TASKS:
+        count *= constant_value(stage.spatial[taken].extent) or 1
+        taken += 1
+    if count >= _TASKS or whole_points:
+        return stage, stage.spatial[:taken]
+    last = stage.spatial[-1]
+    per_point = max(1, known_product(stage.reduced) or 64)
+    chunk = max(64, _CHUNK // per_point)
+    extent = constant_value(last.extent)
+    if taken < len(stage.spatial) - 1 or (extent is not None and extent <= chunk):
+        return stage, stage.spatial[:taken]
+    stage = _cut_last(stage, chunk, analyzer)
+    return stage, stage.spatial[:-1]
+
+
+def _cut_last(stage: FlatStage, chunk: int, analyzer: sym.Analyzer) -> FlatStage:
+    """Replace the last spatial axis by chunks of it and the points of a chunk."""
+    axis = stage.spatial[-1]
+    size = integer(chunk, axis.extent)
+    outer = Axis(Var("chunk", axis.var.ty), divide_up(axis.extent, size), False)
+    bind_axes(analyzer, [outer])
+    extent = constant_value(axis.extent)
+    points = size
+    if extent is None or extent % chunk:
+        points = tirx.min(size, axis.extent - outer.var * chunk)
+    inner = Axis(Var(axis.var.name, axis.var.ty), points, False)
+    point = {axis.var: outer.var * chunk + inner.var}
+    stage = stage.rewrite(lambda e: substitute(e, point))
+    return replace(stage, spatial=(*stage.spatial[:-1], outer, inner))

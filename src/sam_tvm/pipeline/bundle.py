@@ -1,0 +1,165 @@
+"""Stage 4: the end-to-end library, weights and tokenizer as one relocatable folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from sam_tvm import components
+from sam_tvm.components.base import TensorSpec
+from sam_tvm.models.sam3.build import bpe_path
+from sam_tvm.pipeline import build, files, importing
+from sam_tvm.pipeline.export import STAGE as EXPORT_STAGE
+from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.stage import Outcome
+from sam_tvm.pipeline.weights_file import write_safetensors
+from sam_tvm.runtime.errors import UserError
+from sam_tvm.runtime.manifest import seal
+from sam_tvm.runtime.tokenizer import write_tokenizer
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+# Sam3Processor's normalisation.
+PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def gather_weights(job: Job, model: str, wanted: set[str]) -> dict[str, np.ndarray]:
+    """The parameters named `wanted`, each once though components share them.
+
+    Raises:
+        UserError: if two components hold different values under one name.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for component in components.components(model):
+        store = job.store(component)
+        path = store.file(importing.STAGE, importing.PARAMS, importing.MADE_BY)
+        with safe_open(path, framework="np") as stored:
+            for name in stored.keys():  # noqa: SIM118 - not a dictionary
+                if name not in wanted:
+                    continue
+                tensor = stored.get_tensor(name)
+                if name in tensors and not np.array_equal(tensors[name], tensor):
+                    raise UserError(f"{name} differs between components: export them all again")
+                tensors.setdefault(name, tensor)
+    return tensors
+
+
+def _functions(job: Job, model: str, params: dict[str, list[str]]) -> dict[str, Any]:
+    """Signature and parameters of each composed function, for the manifest."""
+    signatures = {
+        component.name: component.signature(job.config(component))
+        for component in components.components(model)
+    }
+    described = {}
+    for function in components.functions(model, job.preset):
+        known = {spec.name: spec for spec in function.inputs}
+        for signature in signatures.values():
+            known.update({spec.name: spec for spec in signature.outputs if spec.name not in known})
+        presence = known.get("presence_logits")
+        if presence is not None:
+            known["presence_logit"] = TensorSpec("presence_logit", presence.shape[1:])
+        described[function.name] = {
+            "inputs": [_tensor(spec) for spec in function.inputs],
+            "outputs": [_tensor(known[name]) for name in function.outputs],
+            "params": params[function.name],
+        }
+    return described
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
+
+
+def _weights_record(job: Job, model: str) -> dict[str, Any]:
+    first = components.components(model)[0]
+    return (job.store(first).record(EXPORT_STAGE) or {}).get("weights", {})
+
+
+def _write(job: Job, model: str, folder: Path, record: dict[str, Any], library: Path) -> None:
+    config = components.config_of(model, job.preset)
+    composed = [function.name for function in components.functions(model, job.preset)]
+    params = {name: record["params"][name] for name in composed}
+    shutil.copyfile(library, folder / library.name)
+    weights = gather_weights(job, model, {name for names in params.values() for name in names})
+    write_safetensors(folder / "weights.safetensors", weights)
+    write_tokenizer(bpe_path(), folder / "tokenizer.json")
+    paths = {
+        "library": library.name,
+        "weights": "weights.safetensors",
+        "tokenizer": "tokenizer.json",
+    }
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "model": model,
+        "preset": job.preset.name,
+        "target": record["target"],
+        "precision": job.precision,
+        "image": {"size": config.image_size, "mean": PIXEL_MEAN, "std": PIXEL_STD},
+        "text": {"context_length": config.context_length},
+        "files": {
+            kind: {"path": name, **files.describe(folder / name)} for kind, name in paths.items()
+        },
+        "functions": _functions(job, model, params),
+        "weights": _weights_record(job, model),
+        "versions": {
+            name: version(name) for name in ("sam-tvm", "apache-tvm", "apache-tvm-ffi", "sam3")
+        },
+    }
+    files.write_json(folder / MANIFEST, manifest)
+
+
+def _params_hashes(job: Job, model: str) -> list[str]:
+    """Hashes of the components' parameters: the library does not depend on the weights."""
+    records = [job.store(c).record(importing.STAGE) for c in components.components(model)]
+    return [record["files"][importing.PARAMS]["sha256"] for record in records if record]
+
+
+def _is_current(folder: Path, key: str) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return manifest.get("key") == key and all(
+        (folder / entry["path"]).is_file()
+        and (folder / entry["path"]).stat().st_size == entry["bytes"]
+        for entry in manifest["files"].values()
+    )
+
+
+def write_bundle(job: Job, model: str) -> bool:
+    """Write the bundle of `model`; False if it is up to date.
+
+    The folder appears whole: it is written beside its place and renamed.
+    """
+    store, stage = job.model_store(model), build.stage_name(job)
+    record = store.record(stage)
+    if record is None:
+        raise UserError(f"{model} has no end-to-end library: run scripts/03_build.py first")
+    library = store.file(stage, record["library"], "scripts/03_build.py")
+    destination = job.bundle_folder(model)
+    key = files.sha256_of_json([record["key"], _params_hashes(job, model), FORMAT_VERSION])
+    if _is_current(destination, key):
+        return False
+    with files.staging_directory(destination.parent, destination.name) as staging:
+        whole = staging / destination.name
+        whole.mkdir()
+        _write(job, model, whole, record, library)
+        manifest = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))
+        files.write_json(whole / MANIFEST, seal({"key": key, **manifest}))
+        if destination.exists():
+            destination.replace(staging / "former")
+        whole.replace(destination)
+    return True
+
+
+def bundle_models(job: Job) -> list[Outcome]:
+    """Write a bundle for each model of the job."""
+    return [
+        Outcome(f"{model}-{job.build_name}", skipped=not write_bundle(job, model))
+        for model in job.models
+    ]

@@ -1,0 +1,76 @@
+"""What the scripts, the command line and the Makefile call: one function a stage.
+
+Each returns an exit status: 0, or 1 where a component or a case failed. Bad input raises
+`UserError`, which the callers turn into one line and exit status 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.stage import summarise
+
+
+def export(job: Job) -> int:
+    """Stage 1: ``exported.pt2`` for each component."""
+    from sam_tvm.pipeline.export import export_components
+
+    return summarise("export", export_components(job))
+
+
+def import_(job: Job) -> int:
+    """Stage 2: ``module.json``, ``module.py`` and ``params.safetensors`` for each component."""
+    from sam_tvm.pipeline.importing import import_components
+
+    return summarise("import", import_components(job))
+
+
+def build(job: Job) -> int:
+    """Stage 3: a library for each component, and one end to end for each whole model."""
+    from sam_tvm.pipeline.build import build_components
+
+    return summarise("build", build_components(job))
+
+
+def bundle(job: Job) -> int:
+    """Stage 4: a bundle for each model."""
+    from sam_tvm.pipeline.bundle import bundle_models
+
+    return summarise("bundle", bundle_models(job))
+
+
+def verify(job: Job) -> int:
+    """Compare each component with PyTorch; writes the report."""
+    from sam_tvm.pipeline.report import report_path, update_report
+    from sam_tvm.pipeline.verify import verify_components
+
+    entries, weights = verify_components(job)
+    update_report(job, components=entries, weights={model: weights for model in job.models})
+    for entry in entries:
+        state = "passed" if entry["passed"] else f"FAILED {entry['error'] or 'see the report'}"
+        print(f"verify {entry['name']}: {state}")
+    print(f"report: {report_path(job)}")
+    return int(not all(entry["passed"] for entry in entries))
+
+
+def end_to_end(job: Job) -> int:
+    """Compare the bundle with the reference processor; writes pictures and the report."""
+    from sam_tvm.pipeline.end_to_end import compare_end_to_end
+    from sam_tvm.pipeline.report import report_path, update_report
+
+    rows, weights = compare_end_to_end(job)
+    update_report(job, end_to_end=rows, weights=weights)
+    for row in rows:
+        state = "passed" if row["passed"] else f"FAILED {row.get('reason', row.get('error'))}"
+        print(f"end to end {row['case']}: {state}")
+    print(f"report: {report_path(job)}; pictures: {job.folder / 'end_to_end'}")
+    return int(not all(row["passed"] for row in rows))
+
+
+STAGES: tuple[Callable[[Job], int], ...] = (export, import_, build, bundle, verify, end_to_end)
+
+
+def port(job: Job) -> int:
+    """All stages in order; a stage that failed does not keep the report from being written."""
+    return max(stage(job) for stage in STAGES)

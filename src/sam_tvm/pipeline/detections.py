@@ -1,0 +1,95 @@
+"""Detections of one round of prompts: stored, thresholded, compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Limits of the end-to-end comparison.
+MIN_MASK_IOU = 0.999
+MAX_BOX_ERROR_PX = 0.5
+MAX_SCORE_ERROR = 1e-4
+# What a case must be to count (an empty one aside).
+FEWEST, MOST = 5, 100
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a processor found.
+
+    Attributes:
+        masks: (N, H, W) bool.
+        boxes: (N, 4) float32, xyxy in pixels.
+        scores: (N,) float32.
+    """
+
+    masks: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
+def widest_gap_threshold(scores: np.ndarray, empty: bool) -> float:
+    """A threshold in the widest gap between scores, so that float error cannot cross it.
+
+    Args:
+        scores: all queries' scores, (Q,).
+        empty: put it above the highest score instead.
+    """
+    ranked = np.sort(np.asarray(scores, np.float64))[::-1]
+    if empty:
+        return float((1 + ranked[0]) / 2)
+    last = min(MOST, len(ranked) - 1)
+    gaps = ranked[FEWEST - 1 : last] - ranked[FEWEST : last + 1]
+    index = FEWEST - 1 + int(gaps.argmax())
+    return float((ranked[index] + ranked[index + 1]) / 2)
+
+
+def mask_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of masks pairwise, (N,); two empty masks agree."""
+    axes = tuple(range(1, first.ndim))
+    union = np.logical_or(first, second).sum(axes)
+    intersection = np.logical_and(first, second).sum(axes)
+    return np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
+
+
+def why_not_counted(reference: Detections, empty: bool) -> str | None:
+    """Why a reference result is no test: too few or too many objects, empty or full masks."""
+    count = len(reference.scores)
+    if empty:
+        return None if count == 0 else f"the reference found {count} objects in an empty case"
+    if not FEWEST <= count <= MOST:
+        return f"the reference found {count} objects, not {FEWEST} to {MOST}"
+    share = reference.masks.reshape(count, -1).mean(1)
+    trivial = int(((share == 0) | (share == 1)).sum())
+    return f"{trivial} of the reference's masks are empty or full" if trivial else None
+
+
+def compare_detections(ours: Detections, reference: Detections, empty: bool) -> dict[str, Any]:
+    """The report's figures for one round.
+
+    Queries keep their order in both, so equal counts with near-equal boxes are the same set.
+    """
+    row: dict[str, Any] = {
+        "detections": len(reference.scores),
+        "passed": False,
+        "mask_iou_min": None,
+        "same_detections": len(ours.scores) == len(reference.scores),
+        "max_box_error_px": None,
+        "max_score_error": None,
+    }
+    if not row["same_detections"]:
+        return {**row, "reason": f"found {len(ours.scores)} objects"}
+    ious = mask_ious(ours.masks, reference.masks)
+    row["mask_iou_min"] = float(ious.min(initial=1.0))
+    row["max_box_error_px"] = float(np.abs(ours.boxes - reference.boxes).max(initial=0.0))
+    row["max_score_error"] = float(np.abs(ours.scores - reference.scores).max(initial=0.0))
+    within = (
+        row["mask_iou_min"] >= MIN_MASK_IOU
+        and row["max_box_error_px"] <= MAX_BOX_ERROR_PX
+        and row["max_score_error"] <= MAX_SCORE_ERROR
+    )
+    reason = why_not_counted(reference, empty) or (None if within else "outside the limits")
+    row["passed"] = reason is None
+    return row if reason is None else {**row, "reason": reason}

@@ -1,0 +1,116 @@
+"""The end-to-end comparison: the bundle through the runtime against `Sam3Processor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
+from sam_tvm.models.sam3.weights import weights_identity
+from sam_tvm.pipeline import files, keys
+from sam_tvm.pipeline.detections import Detections, compare_detections
+from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.pipeline.reference import run_worker
+from sam_tvm.pipeline.stage import one_line
+from sam_tvm.runtime import Segmenter
+
+WORKER = "sam_tvm.pipeline.end_to_end_worker"
+MODEL = "sam3"
+
+
+def _reference(job: Job) -> tuple[Path, dict[str, Any]]:
+    """The reference's detections, made if they are not there, and what its weights were."""
+    folder = job.folder / "reference" / f"{MODEL}_end_to_end"
+    key = files.sha256_of_json(
+        {
+            "config": repr(job.preset.sam3),
+            "weights": weights_identity(job.checkpoint, job.seed),
+            "sources": keys.sources(
+                "components",
+                "models",
+                "pipeline/end_to_end_worker.py",
+                "pipeline/detections.py",
+                "patches/environment",
+            ),
+            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+        }
+    )
+    result = folder / "result.json"
+    if not result.is_file() or json.loads(result.read_text(encoding="utf-8"))["key"] != key:
+        request = {
+            "preset": job.preset.name,
+            "checkpoint": str(job.checkpoint) if job.checkpoint else None,
+            "seed": job.seed,
+            "output": str(folder),
+            "key": key,
+        }
+        run_worker(WORKER, request)
+    return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
+
+
+def apply_prompt(segmenter: Segmenter, prompt: Prompt, state: dict[str, Any]) -> None:
+    """Give the segmenter one prompt."""
+    if prompt.kind == "text":
+        segmenter.set_text_prompt(prompt.value, state)
+    elif prompt.kind == "box":
+        segmenter.add_geometric_prompt(list(prompt.value), prompt.label, state)
+    else:
+        segmenter.add_point_prompt(list(prompt.value), prompt.label, state)
+
+
+def _prompt_row(prompts: tuple[Prompt, ...]) -> dict[str, Any]:
+    """The prompts as the report writes them."""
+    row: dict[str, Any] = {}
+    for prompt in prompts:
+        if prompt.kind == "text":
+            row["text"] = prompt.value
+        else:
+            entry = {"value": list(prompt.value), "label": prompt.label}
+            row.setdefault({"box": "boxes", "point": "points"}[prompt.kind], []).append(entry)
+    return row
+
+
+def _run_case(segmenter: Segmenter, case: EndToEndCase, folder: Path) -> list[dict[str, Any]]:
+    rows = []
+    state = segmenter.set_image(load_picture(case.picture))
+    for index, prompts in enumerate(case.rounds):
+        with np.load(folder / f"{case.name}_{index}.npz") as arrays:
+            threshold = float(arrays["threshold"])
+            reference = Detections(arrays["masks"], arrays["boxes"], arrays["scores"])
+        segmenter.reset_all_prompts(state)
+        segmenter.set_confidence_threshold(threshold)
+        for prompt in prompts:
+            apply_prompt(segmenter, prompt, state)
+        ours = Detections(state["masks"][:, 0], state["boxes"], state["scores"])
+        name = case.name if len(case.rounds) == 1 else f"{case.name}_{index + 1}"
+        header = {
+            "model": MODEL,
+            "case": name,
+            "picture": case.picture,
+            "prompt": _prompt_row(prompts),
+            "threshold": threshold,
+        }
+        rows.append({**header, **compare_detections(ours, reference, case.empty)})
+    return rows
+
+
+def compare_end_to_end(job: Job) -> list[dict[str, Any]]:
+    """The report's end-to-end entries of the job's SAM3 bundle.
+
+    A case that does not run is an entry with its error.
+    """
+    folder = _reference_folder(job)
+    segmenter = Segmenter.load(job.bundle_folder(MODEL))
+    rows: list[dict[str, Any]] = []
+    for case in tqdm(CASES, desc="end to end", unit="case"):
+        try:
+            rows += _run_case(segmenter, case, folder)
+        except Exception as error:
+            failure = {"passed": False, "detections": None, "error": one_line(error)}
+            rows.append({"model": MODEL, "case": case.name, "picture": case.picture, **failure})
+    return rows

@@ -1,0 +1,95 @@
+"""The end-to-end reference, in a process of its own: `Sam3Processor` on every case.
+
+Runs as ``python -m sam_tvm.pipeline.end_to_end_worker REQUEST.json`` with the unpatched model.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
+from sam_tvm.models.presets import get_preset
+from sam_tvm.models.sam3.weights import load_model
+from sam_tvm.patches.environment import reference_environment
+from sam_tvm.pipeline import files
+from sam_tvm.pipeline.detections import widest_gap_threshold
+from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.pipeline.reference_worker import assert_unpatched, save_arrays
+
+
+def add_point(processor: Any, point: tuple[float, ...], label: bool, state: dict) -> dict:
+    """A point prompt, which the processor lacks: as its `add_geometric_prompt` does a box."""
+    if "language_features" not in state["backbone_out"]:
+        text = processor.model.backbone.forward_text(["visual"], device=processor.device)
+        state["backbone_out"].update(text)
+    if "geometric_prompt" not in state:
+        state["geometric_prompt"] = processor.model._get_dummy_prompt()
+    points = torch.tensor(point, dtype=torch.float32).view(1, 1, 2)
+    labels = torch.tensor([label], dtype=torch.bool).view(1, 1)
+    state["geometric_prompt"].append_points(points, labels)
+    return processor._forward_grounding(state)
+
+
+def apply_prompt(processor: Any, prompt: Prompt, state: dict) -> dict:
+    """Give the processor one prompt."""
+    if prompt.kind == "text":
+        return processor.set_text_prompt(prompt.value, state)
+    if prompt.kind == "box":
+        return processor.add_geometric_prompt(list(prompt.value), prompt.label, state)
+    return add_point(processor, prompt.value, prompt.label, state)
+
+
+def run_round(
+    processor: Any, prompts: tuple[Prompt, ...], state: dict, empty: bool
+) -> dict[str, np.ndarray]:
+    """Detections after the prompts, at a threshold that the scores themselves give."""
+    processor.set_confidence_threshold(-1.0)
+    for prompt in prompts:
+        apply_prompt(processor, prompt, state)
+    threshold = widest_gap_threshold(state["scores"].numpy(), empty)
+    processor.set_confidence_threshold(threshold, state)
+    return {
+        "threshold": np.float64(threshold),
+        "masks": state["masks"][:, 0].numpy(),
+        "boxes": state["boxes"].numpy(),
+        "scores": state["scores"].numpy(),
+    }
+
+
+@torch.inference_mode()
+def run_case(processor: Any, case: EndToEndCase, folder: Path) -> None:
+    """Run one case and write each round's detections to ``<case>_<round>.npz``."""
+    state = processor.set_image(load_picture(case.picture).convert("RGB"))
+    for index, prompts in enumerate(case.rounds):
+        processor.reset_all_prompts(state)
+        save_arrays(folder / f"{case.name}_{index}.npz", run_round(processor, prompts, state, case.empty))
+
+
+def main() -> int:
+    """Answer the request named on the command line."""
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    assert_unpatched()
+    preset, folder = get_preset(request["preset"]), Path(request["output"])
+    checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
+    with reference_environment():
+        from sam3.model.sam3_image_processor import Sam3Processor
+
+        model, weights = load_model(preset, checkpoint, request["seed"])
+        processor = Sam3Processor(model, resolution=preset.sam3.image_size, device="cpu")
+        for case in tqdm(CASES, desc="Sam3Processor", unit="case"):
+            run_case(processor, case, folder)
+    assert_unpatched()
+    files.write_json(folder / "result.json", {"key": request["key"], "weights": asdict(weights)})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

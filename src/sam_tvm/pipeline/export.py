@@ -1,0 +1,111 @@
+"""Stage 1: a component of the reference model to an exported program (``exported.pt2``)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sam_tvm.components.base import Component
+from sam_tvm.components.inputs import make_inputs
+from sam_tvm.models.sam3.weights import WeightsInfo, load_model, weights_identity
+from sam_tvm.models.subtree import prune
+from sam_tvm.patches.environment import reference_environment
+from sam_tvm.patches.model import export_patches
+from sam_tvm.pipeline import keys
+from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.stage import Outcome, run_stage
+
+STAGE = "export"
+EXPORTED = "exported.pt2"
+ROOT = "model."  # prefix of parameter names inside an exported program
+
+
+class ComponentModule(nn.Module):
+    """A component as a module with positional tensor inputs, for torch.export."""
+
+    def __init__(self, model: nn.Module, component: Component) -> None:
+        super().__init__()
+        self.model = prune(model, component.modules)
+        self._call = component.call
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The component's call on the inputs, in the order of its signature."""
+        return self._call(self.model, *inputs)
+
+
+def dynamic_shapes(component: Component, config: object) -> tuple[tuple[dict[int, Any], ...]]:
+    """torch.export's dynamic shapes: one `Dim` for each symbol of the signature.
+
+    No `max`: TVM would allocate the worst case.
+    """
+    signature = component.signature(config)
+    dims = {symbol: torch.export.Dim(symbol, min=1) for symbol in signature.symbols}
+    return (
+        tuple(
+            {axis: dims[d] for axis, d in enumerate(spec.shape) if isinstance(d, str)}
+            for spec in signature.inputs
+        ),
+    )
+
+
+def export_program(
+    component: Component, config: object, model: nn.Module
+) -> torch.export.ExportedProgram:
+    """Export one component; the caller holds `reference_environment`.
+
+    The module runs once first, so that caches inside it (sine positions) hold real tensors.
+    """
+    inputs = make_inputs(component, config, component.cases[0])
+    tensors = tuple(torch.from_numpy(array) for array in inputs.values())
+    module = ComponentModule(model, component).eval()
+    with torch.no_grad(), export_patches(module):
+        module(*tensors)
+        return torch.export.export(
+            module, tensors, dynamic_shapes=dynamic_shapes(component, config), strict=False
+        )
+
+
+class _Exporter:
+    """Exports components of one job; builds the model when the first one needs it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.identity = weights_identity(job.checkpoint, job.seed)
+        self.loaded: tuple[nn.Module, WeightsInfo] | None = None
+
+    def __call__(self, component: Component) -> bool:
+        config = self.job.config(component)
+        key = keys.export_key(component.name, config, self.identity)
+        store = self.job.store(component)
+        if store.is_current(STAGE, key):
+            return False
+        if self.loaded is None:
+            self.loaded = load_model(self.job.preset, self.job.checkpoint, self.job.seed)
+        model, weights = self.loaded
+
+        def make(folder: Path) -> dict[str, Any]:
+            torch.export.save(export_program(component, config, model), folder / EXPORTED)
+            checkpoint = self.job.checkpoint
+            return {
+                "weights": asdict(weights),
+                "checkpoint": str(checkpoint.resolve()) if checkpoint else None,
+                "seed": self.job.seed,
+                "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+            }
+
+        store.commit(STAGE, key, make, self.job.header(component))
+        return True
+
+
+def export_components(job: Job) -> list[Outcome]:
+    """Export the job's components; those that are up to date are skipped.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be used; nothing is written then.
+    """
+    with reference_environment():
+        return run_stage("export", job.components, _Exporter(job))

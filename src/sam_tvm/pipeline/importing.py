@@ -1,0 +1,97 @@
+"""Stage 2: an exported program to a Relax module and its parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import tvm
+from torch.export.graph_signature import InputKind
+from tvm.relax.frontend.torch import from_exported_program
+
+from sam_tvm.components.base import Component
+from sam_tvm.patches.environment import declare_operators
+from sam_tvm.patches.importer import converters, unsupported_operators
+from sam_tvm.pipeline import export, keys
+from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.relax_functions import ImportedFunction, name_parameters
+from sam_tvm.pipeline.stage import Outcome, run_stage
+from sam_tvm.pipeline.weights_file import write_safetensors
+
+STAGE = "import"
+MODULE = "module.json"
+SCRIPT = "module.py"
+PARAMS = "params.safetensors"
+MADE_BY = "scripts/02_import.py"
+
+
+class UnsupportedOperatorsError(Exception):
+    """The importer lacks operators; the message names them all, and where each patch goes."""
+
+
+def import_program(program: torch.export.ExportedProgram, name: str) -> ImportedFunction:
+    """Import an exported component as a Relax function.
+
+    Raises:
+        UnsupportedOperatorsError: if neither TVM nor `patches/importer` handles an operator.
+    """
+    table = converters()
+    if missing := unsupported_operators(program, table):
+        raise UnsupportedOperatorsError(f"{name}: no importer for {'; '.join(missing)}")
+    program = program.run_decompositions()
+    module = from_exported_program(
+        program, keep_params_as_input=True, custom_convert_map=table, run_ep_decomposition=False
+    )
+    specs = program.graph_signature.input_specs
+    parameters = {
+        spec.arg.name: (
+            spec.target.removeprefix(export.ROOT),
+            program.state_dict[spec.target].detach().numpy(),
+        )
+        for spec in specs
+        if spec.kind is InputKind.PARAMETER
+    }
+    buffers = {
+        target.removeprefix(export.ROOT): tensor.detach().numpy()
+        for target, tensor in program.named_buffers()
+    }
+    num_inputs = sum(spec.kind is InputKind.USER_INPUT for spec in specs)
+    return name_parameters(module["main"], num_inputs, parameters, buffers, prefix=name)
+
+
+def load_function(path: Path, name: str) -> tvm.relax.Function:
+    """The component's function from its ``module.json``."""
+    return tvm.ir.load_json(path.read_text(encoding="utf-8"))[name]
+
+
+def _import_component(job: Job, component: Component) -> bool:
+    store = job.store(component)
+    exported = store.record(export.STAGE)
+    key = keys.import_key(exported["files"][export.EXPORTED]["sha256"]) if exported else ""
+    if exported and store.is_current(STAGE, key):
+        return False
+    path = store.file(export.STAGE, export.EXPORTED, "scripts/01_export.py")
+
+    def make(folder: Path) -> dict[str, Any]:
+        declare_operators()
+        imported = import_program(torch.export.load(path), component.name)
+        function = imported.function.with_attr("global_symbol", component.name)
+        module = tvm.IRModule({component.name: function})
+        (folder / MODULE).write_text(tvm.ir.save_json(module), encoding="utf-8")
+        (folder / SCRIPT).write_text(module.script(show_meta=False), encoding="utf-8")
+        write_safetensors(folder / PARAMS, imported.params)
+        return {
+            "params": list(imported.params),
+            "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},
+        }
+
+    store.commit(STAGE, key, make, job.header(component))
+    if job.drop:
+        store.drop(export.STAGE, export.EXPORTED)
+    return True
+
+
+def import_components(job: Job) -> list[Outcome]:
+    """Import the job's components; those that are up to date are skipped."""
+    return run_stage("import", job.components, lambda component: _import_component(job, component))

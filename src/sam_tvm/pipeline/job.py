@@ -1,0 +1,80 @@
+"""What one run of the pipeline works on, and where its files lie."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import sam_tvm
+from sam_tvm import components
+from sam_tvm.components.base import Component
+from sam_tvm.models.presets import Preset
+from sam_tvm.pipeline.store import Store
+
+DEFAULT_ARTIFACTS = Path("artifacts")
+PRECISIONS = ("float32",)
+
+
+def version(package: str) -> str:
+    """Installed version of a distribution."""
+    return metadata.version(package)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: which components of which preset, with which weights, for which target."""
+
+    preset: Preset
+    components: tuple[Component, ...] = field(default_factory=components.components)
+    checkpoint: Path | None = None
+    seed: int = 0
+    target: str = "llvm"
+    precision: str = "float32"
+    artifacts: Path = DEFAULT_ARTIFACTS
+    drop: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where this preset's artifacts and reports lie."""
+        return self.artifacts / self.preset.name
+
+    @property
+    def build_name(self) -> str:
+        """Name of a build: target and precision, as a folder."""
+        target = self.target.replace(" ", "_").replace("=", "-").replace("_-", "_")
+        return f"{target}-{self.precision}"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models of the selected components."""
+        return tuple(dict.fromkeys(component.model for component in self.components))
+
+    def store(self, component: Component) -> Store:
+        """The component's artifacts."""
+        return Store(self.folder / component.name)
+
+    def model_store(self, model: str) -> Store:
+        """Artifacts of a model's end-to-end module."""
+        return Store(self.folder / f"{model}_end_to_end")
+
+    def bundle_folder(self, model: str) -> Path:
+        """The bundle of a model for this build."""
+        return self.folder / "bundles" / f"{model}-{self.build_name}"
+
+    def config(self, component: Component) -> object:
+        """The component's configuration at this preset."""
+        return components.config_of(component.model, self.preset)
+
+    def header(self, component: Component) -> dict[str, object]:
+        """What a component's manifest says of the component itself."""
+        signature = component.signature(self.config(component))
+        return {
+            "component": component.name,
+            "model": component.model,
+            "preset": self.preset.name,
+            "reference": component.reference,
+            "inputs": [asdict(spec) for spec in signature.inputs],
+            "outputs": [asdict(spec) for spec in signature.outputs],
+            "sam-tvm": sam_tvm.__version__,
+        }

@@ -1,0 +1,81 @@
+"""What each stage's outputs depend on, as one hash: the key of the artifact cache."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import sam_tvm
+import sam_tvm.patches
+from sam_tvm.pipeline.files import hash_sources, sha256_of_json
+from sam_tvm.pipeline.job import version
+
+PACKAGE = Path(sam_tvm.__file__).parent
+PATCHES = Path(sam_tvm.patches.__file__).parent
+
+
+@cache
+def sources(*names: str) -> str:
+    """Hash of sources below the package; names that start with ``patches`` lie beside it."""
+    roots = [
+        PATCHES / name.removeprefix("patches/") if name.startswith("patches") else PACKAGE / name
+        for name in names
+    ]
+    return hashsources(*roots)
+
+
+def export_key(component: str, config: object, weights: str) -> str:
+    """Key of an exported program.
+
+    Args:
+        component: name.
+        config: the model's configuration (its repr is hashed).
+        weights: identity of the weights.
+    """
+    return sha256_of_json(
+        {
+            "component": component,
+            "config": repr(config),
+            "weights": weights,
+            "sources": sources(
+                "components", "models", "pipeline/export.py", "patches/environment", "patches/model"
+            ),
+            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+        }
+    )
+
+
+def import_key(exported_sha256: str) -> str:
+    """Key of an imported module, from the hash of the exported program."""
+    return sha256_of_json(
+        {
+            "exported": exported_sha256,
+            "sources": sources(
+                "pipeline/importing.py", "pipeline/relax_functions.py", "patches/importer"
+            ),
+            "versions": {name: version(name) for name in ("torch", "apache-tvm", "apache-tvm-ffi")},
+        }
+    )
+
+
+def build_key(modules: list[str], target: str, precision: str, functions: object = None) -> str:
+    """Key of a library.
+
+    Args:
+        modules: hashes of the Relax modules in it.
+        target: the resolved target.
+        precision: as the job names it.
+        functions: the composed functions (their repr is hashed), for an end-to-end library.
+    """
+    return sha256_of_json(
+        {
+            "modules": modules,
+            "target": target,
+            "precision": precision,
+            "functions": repr(functions),
+            "sources": sources(
+                "kernels", "pipeline/passes.py", "pipeline/build.py", "pipeline/compose.py"
+            ),
+            "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},
+        }
+    )

@@ -1,0 +1,35 @@
+"""Running one component's library on numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tvm
+from safetensors.numpy import load_file
+from tvm import relax
+
+from sam_tvm.components.base import Component
+from sam_tvm.pipeline import build, importing
+from sam_tvm.pipeline.job import Job
+
+
+class Library:
+    """A component's function with its parameters; arrays in, arrays out."""
+
+    def __init__(self, job: Job, component: Component) -> None:
+        store, stage = job.store(component), build.stage_name(job)
+        record = store.record(stage) or {"library": f"{job.build_name}/lib.so"}
+        path = store.file(stage, record["library"], "scripts/03_build.py")
+        params = store.file(importing.STAGE, importing.PARAMS, importing.MADE_BY)
+        order = store.record(importing.STAGE)["params"]
+        weights = load_file(params)
+        self._params = [tvm.runtime.tensor(weights.pop(name)) for name in order]
+        machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+        self._function = machine[component.name]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs for inputs given in the signature's order."""
+        tensors = [tvm.runtime.tensor(array) for array in inputs.values()]
+        outputs: Sequence[tvm.runtime.Tensor] = self._function(*tensors, *self._params)
+        return [output.numpy() for output in outputs]

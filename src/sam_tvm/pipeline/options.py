@@ -1,0 +1,63 @@
+"""The options that the scripts and the command line share, and the job that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sam_tvm import components
+from sam_tvm.models.presets import get_preset
+from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS, PRECISIONS, Job
+from sam_tvm.runtime.errors import UnknownNameError, UserError
+
+
+def add_job_options(parser: argparse.ArgumentParser, *, weights: bool, target: bool) -> None:
+    """Add the options of a pipeline stage.
+
+    Args:
+        parser: to add to.
+        weights: whether the stage reads weights from a checkpoint or a seed.
+        target: whether it depends on the target and the precision.
+    """
+    parser.add_argument("--preset", default="tiny", help="tiny (default) or full")
+    parser.add_argument(
+        "--only", nargs="+", metavar="COMPONENT", help="these components (default: all)"
+    )
+    parser.add_argument(
+        "--artifacts", type=Path, default=DEFAULT_ARTIFACTS, help="default: artifacts"
+    )
+    parser.add_argument(
+        "--drop", action="store_true", help="delete what the next stage no longer needs"
+    )
+    if weights:
+        parser.add_argument("--checkpoint", type=Path, help="weights in the reference's format")
+        parser.add_argument("--seed", type=int, default=0, help="of the random weights")
+    if target:
+        parser.add_argument("--target", default="llvm", help='llvm or "llvm -mcpu=NAME"')
+        parser.add_argument("--precision", default="float32", help=", ".join(PRECISIONS))
+
+
+def job_from_options(options: argparse.Namespace) -> Job:
+    """The job that parsed options describe.
+
+    Raises:
+        UserError: for an unknown preset, component or precision, or a checkpoint that is no file.
+    """
+    precision = getattr(options, "precision", "float32")
+    if precision not in PRECISIONS:
+        raise UnknownNameError(
+            f"there is no precision {precision!r}; known precisions: {', '.join(PRECISIONS)}"
+        )
+    checkpoint = getattr(options, "checkpoint", None)
+    if checkpoint is not None and not checkpoint.is_file():
+        raise UserError(f"there is no checkpoint {checkpoint}: give the path of a file")
+    return Job(
+        preset=get_preset(options.preset),
+        components=components.select(options.only),
+        checkpoint=checkpoint,
+        seed=getattr(options, "seed", 0),
+        target=getattr(options, "target", "llvm"),
+        precision=precision,
+        artifacts=options.artifacts,
+        drop=options.drop,
+    )

@@ -1,0 +1,26 @@
+"""The pictures of the end-to-end cases, from scikit-image or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from sam_tvm.runtime.errors import UnknownNameError
+
+
+def load_picture(name: str) -> Image.Image:
+    """The picture called `name` (``chelsea``; ``camera:L`` in grey), or in the file `name`.
+
+    Raises:
+        UnknownNameError: if there is neither.
+    """
+    if Path(name).is_file():
+        return Image.open(name)
+    from skimage import data
+
+    function, _, mode = name.partition(":")
+    if function not in data.__all__:
+        raise UnknownNameError(f"there is no picture {name!r}: give a file or a skimage.data name")
+    picture = Image.fromarray(getattr(data, function)())
+    return picture.convert(mode) if mode else picture

@@ -1,0 +1,58 @@
+"""Running a stage over components: progress, skipping, failures that name their component."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from sam_tvm.components.base import Component
+from sam_tvm.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage went for one component: error is None, or one line."""
+
+    name: str
+    skipped: bool = False
+    error: str | None = None
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of an error's message."""
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else ""
+    return f"{type(error).__name__}: {first}" if not isinstance(error, UserError) else first
+
+
+def run_stage(
+    title: str, components: Iterable[Component], work: Callable[[Component], bool]
+) -> list[Outcome]:
+    """Run `work` for each component; it returns whether there was anything to do.
+
+    A component that fails does not stop the others; bad input from the user does.
+    """
+    outcomes = []
+    with tqdm(list(components), desc=title, unit="component") as bar:
+        for component in bar:
+            bar.set_postfix_str(component.name)
+            try:
+                outcomes.append(Outcome(component.name, skipped=not work(component)))
+            except UserError:
+                raise
+            except Exception as error:
+                bar.write(traceback.format_exc())
+                outcomes.append(Outcome(component.name, error=one_line(error)))
+    return outcomes
+
+
+def summarise(title: str, outcomes: Iterable[Outcome]) -> int:
+    """Print a line for each outcome; exit status 1 if one failed."""
+    outcomes = list(outcomes)
+    for outcome in outcomes:
+        state = f"FAILED  {outcome.error}" if outcome.error else "current" if outcome.skipped else "done"
+        print(f"{title} {outcome.name}: {state}")
+    return int(any(outcome.error for outcome in outcomes))

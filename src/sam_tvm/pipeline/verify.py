@@ -1,0 +1,62 @@
+"""Verification: every component's library against PyTorch and the float64 referee."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm import tqdm
+
+from sam_tvm.components.base import Component
+from sam_tvm.components.inputs import make_inputs
+from sam_tvm.pipeline import reference
+from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.library import Library
+from sam_tvm.pipeline.metrics import as_row, compare
+from sam_tvm.pipeline.stage import one_line
+
+
+def _compare_cases(
+    job: Job, component: Component, torch32: reference.Reference, torch64: reference.Reference
+) -> list[dict[str, Any]]:
+    library, config = Library(job, component), job.config(component)
+    names = [spec.name for spec in component.signature(config).outputs]
+    rows = []
+    for case in component.cases:
+        actual = library(make_inputs(component, config, case))
+        expected, referee = torch32.outputs(component, case), torch64.outputs(component, case)
+        for name, array in zip(names, actual, strict=True):
+            comparison = compare(case.name, name, array, expected[name], referee[name])
+            rows.append({**as_row(comparison), "passed": comparison.passed})
+    return rows
+
+
+def _entry(component: Component, rows: list[dict[str, Any]], error: str | None) -> dict[str, Any]:
+    return {
+        "name": component.name,
+        "model": component.model,
+        "passed": error is None and all(row.pop("passed") for row in rows),
+        "error": error,
+        "outputs": rows,
+    }
+
+
+def verify_components(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The report's entries for the job's components, and what the weights were.
+
+    A component that was not built or does not run is an entry with its error.
+    """
+    torch32 = reference.ask(job, job.components, "float32")
+    torch64 = reference.ask(job, job.components, "float64")
+    entries = []
+    with tqdm(job.components, desc="verify", unit="component") as bar:
+        for component in bar:
+            bar.set_postfix_str(component.name)
+            error = torch32.errors.get(component.name) or torch64.errors.get(component.name)
+            rows: list[dict[str, Any]] = []
+            if error is None:
+                try:
+                    rows = _compare_cases(job, component, torch32, torch64)
+                except Exception as failure:
+                    error = one_line(failure)
+            entries.append(_entry(component, rows, error))
+    return entries, torch32.weights

@@ -1,0 +1,173 @@
+"""A bundle: one folder with a compiled model, its weights and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import tvm
+
+from sam_tvm.runtime.errors import BundleError, UnknownNameError
+from sam_tvm.runtime.manifest import (
+    FunctionSpec,
+    Manifest,
+    TensorSpec,
+    read_manifest,
+    verify_files,
+)
+from sam_tvm.runtime.tokenizer import Tokenizer
+from sam_tvm.runtime.weights import map_weights
+
+
+class Bundle:
+    """A loaded bundle.
+
+    Attributes:
+        manifest: what `manifest.json` says.
+        tokenizer: the model's tokenizer.
+
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Load what a verified manifest names; see `load`."""
+        kind = manifest.target_options.get("kind")
+        if kind != "llvm":
+            raise BundleError(f"{manifest.folder} is built for {kind}; only CPU bundles (llvm) run")
+        self.manifest = manifest
+        files = manifest.files
+        self.tokenizer = Tokenizer(files["tokenizer"].path, manifest.context_length)
+        weights = map_weights(files["weights"].path)
+        self._params = {
+            name: _select(weights, function) for name, function in manifest.functions.items()
+        }
+        machine = _load_library(files["library"].path)
+        self._functions = {name: _lookup(machine, name) for name in manifest.functions}
+
+    @classmethod
+    def load(cls, folder: str | Path, verify: bool = True) -> Bundle:
+        """Load a bundle.
+
+        Args:
+            folder: where `manifest.json` lies.
+            verify: compare every file with its SHA-256 first. That takes 1 to 6 seconds per GB,
+                less where the processor has SHA instructions. A library is code: switch this off
+                only for bundles that were verified before.
+
+        Raises:
+            BundleError: something is missing, damaged, of another format or for another device.
+
+        """
+        manifest = read_manifest(folder)
+        if verify:
+            verify_files(manifest)
+        return cls(manifest)
+
+    def call(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run a function of the bundle.
+
+        Args:
+            name: "encode_image", "encode_text" or "ground".
+            inputs: arrays by name, of exactly the dtypes and shapes that the manifest gives.
+
+        Returns:
+            Arrays by name. They are views of TVM's memory, which they keep alive.
+
+        Raises:
+            UnknownNameError: the bundle has no such function.
+            ValueError: an input is missing or unknown, or has another dtype or shape.
+
+        """
+        if name not in self._functions:
+            known = ", ".join(self._functions)
+            raise UnknownNameError(f"the bundle has no function {name!r}, it has: {known}")
+        spec = self.manifest.functions[name]
+        _check_inputs(spec, inputs)
+        arguments = [_to_tvm(inputs[tensor.name]) for tensor in spec.inputs]
+        outputs = self._functions[name](*arguments, *self._params[name])
+        return {
+            tensor.name: np.from_dlpack(output)
+            for tensor, output in zip(spec.outputs, outputs, strict=True)
+        }
+
+
+def set_threads(count: int) -> None:
+    """Let TVM use at most `count` threads for calls from the current thread.
+
+    TVM never uses more than the machine has, nor more than the environment variable
+    TVM_NUM_THREADS allows.
+    """
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    big_cores = 1  # TVM's affinity mode that prefers the faster cores
+    tvm.get_global_func("runtime.config_threadpool")(big_cores, count)
+
+
+def _select(
+    weights: dict[str, tvm.runtime.Tensor], function: FunctionSpec
+) -> list[tvm.runtime.Tensor]:
+    missing = [name for name in function.params if name not in weights]
+    if missing:
+        raise BundleError(
+            f"the bundle's weights lack {len(missing)} parameters of {function.name}, "
+            f"the first is {missing[0]}: build the bundle again"
+        )
+    return [weights[name] for name in function.params]
+
+
+def _load_library(path: Path) -> tvm.runtime.vm.VirtualMachine:
+    try:
+        return tvm.runtime.vm.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+    except Exception as error:  # the loader of shared objects and TVM raise several types
+        reason = str(error).strip().splitlines()
+        raise BundleError(
+            f"{path} cannot be loaded on this machine ({reason[-1] if reason else error!r}): "
+            "build the bundle here, with this version of TVM"
+        ) from error
+
+
+def _lookup(machine: tvm.runtime.vm.VirtualMachine, name: str) -> tvm.runtime.Object:
+    try:
+        return machine[name]
+    except AttributeError:
+        raise BundleError(
+            f"the bundle's library has no function {name!r}: build the bundle again"
+        ) from None
+
+
+def _check_inputs(function: FunctionSpec, inputs: Mapping[str, np.ndarray]) -> None:
+    expected = [tensor.name for tensor in function.inputs]
+    if set(inputs) != set(expected):
+        raise ValueError(f"{function.name} takes {expected}, got {list(inputs)}")
+    sizes: dict[str, int] = {}
+    for tensor in function.inputs:
+        _check_tensor(function.name, tensor, inputs[tensor.name], sizes)
+
+
+def _check_tensor(
+    function: str, tensor: TensorSpec, array: np.ndarray, sizes: dict[str, int]
+) -> None:
+    """Compare an array with its specification; `sizes` collects what the named sizes are."""
+    fits = str(array.dtype) == tensor.dtype and array.ndim == len(tensor.shape)
+    if fits:
+        for size, wanted in zip(array.shape, tensor.shape, strict=True):
+            if isinstance(wanted, str):
+                wanted = sizes.setdefault(wanted, size)
+            fits = fits and size == wanted
+    if not fits:
+        known = {name: sizes[name] for name in tensor.shape if isinstance(name, str) and sizes}
+        where = f" where {known}" if known else ""
+        raise ValueError(
+            f"{function}: {tensor.name} must be {tensor.dtype} of shape {tensor.shape}{where}, "
+            f"not {array.dtype} of shape {array.shape}"
+        )
+
+
+def _to_tvm(array: np.ndarray) -> tvm.runtime.Tensor:
+    """Share an array's memory with TVM where it is aligned and contiguous, else copy it."""
+    if array.size and array.flags.c_contiguous and array.flags.writeable:
+        # Fails where the memory is not aligned to 64 bytes.
+        with suppress(RuntimeError, BufferError):
+            return tvm.runtime.from_dlpack(array)
+    return tvm.runtime.tensor(array)

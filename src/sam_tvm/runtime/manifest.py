@@ -1,0 +1,202 @@
+"""`manifest.json`: what a bundle holds, and proof that it is whole.
+
+The manifest names each file with its size and SHA-256, each function with its tensors, and carries
+the SHA-256 of its own text, so that no byte of a bundle can change unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sam_tvm.runtime.errors import BundleError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+FILES = ("library", "weights", "tokenizer")
+_OWN_HASH = "manifest_sha256"
+_CHUNK = 1 << 22
+_REMEDY = "build or copy the bundle again"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A function's input or output; dimensions are sizes, or names of what varies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """A function of the library: it takes the inputs, then the parameters, in this order."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    params: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """A file of the bundle: where it lies, its size in bytes, its hash in hexadecimal."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest whose fields have been checked; `raw` is the JSON object itself."""
+
+    folder: Path
+    model: str
+    preset: str
+    target: str
+    precision: str
+    image_size: int
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+    context_length: int
+    files: dict[str, FileSpec]
+    functions: dict[str, FunctionSpec]
+    raw: dict[str, Any]
+
+    @property
+    def target_options(self) -> dict[str, Any]:
+        """The target as TVM's options (kind, mcpu, ...): it is written as TVM's JSON or by name."""
+        if self.target.startswith("{"):
+            return dict(json.loads(self.target))
+        kind, *options = self.target.split()
+        pairs = (option.lstrip("-").partition("=") for option in options)
+        return {"kind": kind} | {key: value for key, _, value in pairs}
+
+
+def seal(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Add the hash of a manifest's own content, which `read_manifest` asks for.
+
+    The file is then written as `render` writes it.
+    """
+    content = {key: value for key, value in manifest.items() if key != _OWN_HASH}
+    digest = hashlib.sha256(render(content).encode("utf-8")).hexdigest()
+    return {**content, _OWN_HASH: digest}
+
+
+def render(manifest: dict[str, Any]) -> str:
+    """Return the one text of a manifest: a file with other white space is not accepted."""
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read and check `manifest.json`; the files that it names are not opened.
+
+    Raises:
+        BundleError: no such folder or file, damaged or altered text, an unknown format version,
+            a key that is missing or of the wrong kind.
+
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(f"no bundle folder at {folder}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text)
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged (no valid JSON: {error}); {_REMEDY}") from None
+    if not isinstance(raw, dict):
+        raise BundleError(f"{path} is damaged (no JSON object); {_REMEDY}")
+    if raw.get("format_version") != FORMAT_VERSION:
+        raise BundleError(
+            f"{folder} has bundle format {raw.get('format_version')!r}, this version of sam-tvm "
+            f"reads format {FORMAT_VERSION}: build the bundle again or update sam-tvm"
+        )
+    if _OWN_HASH not in raw:
+        raise BundleError(f"{path} has no {_OWN_HASH}, which proves it whole; {_REMEDY}")
+    if text != render(seal(raw)):
+        raise BundleError(f"{path} is damaged or was edited (wrong SHA-256); {_REMEDY}")
+    try:
+        return _parse(folder, raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{path} lacks what a manifest needs: {error!r}; {_REMEDY}") from error
+
+
+def verify_files(manifest: Manifest) -> None:
+    """Compare every file with its size and SHA-256.
+
+    Raises:
+        BundleError: naming the first file that is missing, too short, too long or altered.
+
+    """
+    for file in manifest.files.values():
+        try:
+            size = file.path.stat().st_size
+        except FileNotFoundError:
+            raise BundleError(f"the bundle lacks {file.path}; {_REMEDY}") from None
+        if size != file.bytes:
+            raise BundleError(f"{file.path} has {size} bytes, expected {file.bytes}; {_REMEDY}")
+    for file in manifest.files.values():
+        if sha256_of(file.path) != file.sha256:
+            raise BundleError(f"{file.path} is damaged (wrong SHA-256); {_REMEDY}")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
+    return digest.hexdigest()
+
+
+def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
+    image, text = raw["image"], raw["text"]
+    return Manifest(
+        folder=folder,
+        model=str(raw["model"]),
+        preset=str(raw["preset"]),
+        target=str(raw["target"]),
+        precision=str(raw["precision"]),
+        image_size=int(image["size"]),
+        image_mean=_three(image["mean"]),
+        image_std=_three(image["std"]),
+        context_length=int(text["context_length"]),
+        files={name: _file(folder, raw["files"][name]) for name in FILES},
+        functions={name: _function(name, entry) for name, entry in raw["functions"].items()},
+        raw=raw,
+    )
+
+
+def _three(values: list[float]) -> tuple[float, ...]:
+    if len(values) != 3:
+        raise ValueError(f"three channels expected, got {values}")
+    return tuple(float(value) for value in values)
+
+
+def _file(folder: Path, entry: dict[str, Any]) -> FileSpec:
+    path = PurePosixPath(entry["path"])
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"path outside the bundle: {path}")
+    return FileSpec(folder / path, int(entry["bytes"]), str(entry["sha256"]))
+
+
+def _function(name: str, entry: dict[str, Any]) -> FunctionSpec:
+    return FunctionSpec(
+        name=name,
+        inputs=tuple(_tensor(tensor) for tensor in entry["inputs"]),
+        outputs=tuple(_tensor(tensor) for tensor in entry["outputs"]),
+        params=tuple(str(param) for param in entry["params"]),
+    )
+
+
+def _tensor(entry: dict[str, Any]) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else str(size) for size in entry["shape"])
+    return TensorSpec(str(entry["name"]), str(entry["dtype"]), shape)
