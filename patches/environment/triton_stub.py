@@ -24,6 +24,7 @@ _ASKING = (
     "torch._dynamo",
     "torch._functorch.aot_autograd",
     "torch._inductor.utils",
+    "torch._inductor.ir",  # torch.export.save imports it
     "torch._inductor.runtime.triton_compat",
 )
 

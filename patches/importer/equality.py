@@ -1,6 +1,7 @@
 """`eq.Scalar` and `ne.Scalar` on boolean tensors.
 
-TVM compiles them to a floating-point comparison of single bits, which LLVM refuses.
+TVM compiles them to a floating-point comparison of single bits, which LLVM refuses. Its
+"not equal" is also false for NaN, where torch's is true.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def _compare(node: fx.Node, importer: Any, equal: bool) -> relax.Expr:
     args = arguments(node, importer)
     x, number = args["self"], args["other"]
     emit = importer.block_builder.emit
-    if x.ty.dtype != "bool":
-        operator = relax.op.equal if equal else relax.op.not_equal
-        return emit(operator(x, relax.const(number, x.ty.dtype)))
-    if number not in (0, 1):  # no boolean equals any other number
-        return emit(relax.op.full(x.ty.shape, relax.const(not equal, "bool")))
-    return x if bool(number) == equal else emit(relax.op.logical_not(x))
+    if x.ty.dtype == "bool":
+        if number not in (0, 1):  # no boolean equals any other number
+            return emit(relax.op.full(x.ty.shape, relax.const(not equal, "bool")))
+        return x if bool(number) == equal else emit(relax.op.logical_not(x))
+    is_equal = emit(relax.op.equal(x, relax.const(number, x.ty.dtype)))
+    return is_equal if equal else emit(relax.op.logical_not(is_equal))
 
 
 PATCH = Patch(

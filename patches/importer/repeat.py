@@ -27,7 +27,7 @@ def repeat(node: fx.Node, importer: Any) -> relax.Expr:
 
 PATCH = Patch(
     name="repeat",
-    symptom="Mismatched type on argument #1 when calling: `relax.op.tile(0: ir.Expr, 1: Array<int>)",
+    symptom="Mismatched type on argument #1 when calling: `relax.op.tile",
     versions={"apache-tvm": "0.27.0.post1"},
     upstream=None,
     apply={"repeat.default": repeat},

@@ -47,12 +47,11 @@ class FlatStage:
 def scratch(size: Expr | int, dtype: str, name: str) -> tuple[Var, list[tirx.Stmt]]:
     """Return a temporary one-dimensional buffer and the statements that allocate it.
 
-    The buffer is a view of the allocation: CompactBufferAllocation leaves memory alone whose
-    address is taken, instead of guessing a smaller symbolic size from the loops.
+    Its address is taken once: CompactBufferAllocation leaves such memory alone, instead of guessing
+    a smaller symbolic size from the loops.
     """
-    memory = tirx.decl_buffer((size,), dtype, f"{name}_memory")
-    view = tirx.decl_buffer((size,), dtype, name, data=memory.data)
-    return view, [tirx.AllocBuffer(memory), tirx.DeclBuffer(view, data=memory.data)]
+    buffer = tirx.decl_buffer((size,), dtype, name)
+    return buffer, [tirx.AllocBuffer(buffer), tirx.Evaluate(buffer.data)]
 
 
 class FlatBuffers:

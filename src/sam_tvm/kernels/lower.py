@@ -12,6 +12,7 @@ from tvm.s_tir.stmt import SBlock, SBlockRealize
 from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
 from sam_tvm.kernels.elementwise import elementwise_nest, value_lanes
 from sam_tvm.kernels.expressions import substitute
+from sam_tvm.kernels.fastmath import expand_calls
 from sam_tvm.kernels.grouping import group_stages
 from sam_tvm.kernels.inline import inline_stages
 from sam_tvm.kernels.layout import FlatBuffers, FlatStage, drop_unit_axes, flatten, merge_axes
@@ -53,7 +54,8 @@ def schedule(function: tirx.PrimFunc, unit: VectorUnit) -> tuple[tirx.PrimFunc, 
         if contraction is None and not all(stage.is_injective for stage in stages):
             rules.add("reduction")
     rule = next(rule for rule in _RULES if rule in rules)
-    return _finish(function, sequence([*flat.declarations, *statements])), rule
+    body = expand_calls(sequence([*flat.declarations, *statements]))
+    return _finish(function, body), rule
 
 
 def _take_contractions(program: Program, flat: FlatBuffers) -> dict[str, Contraction]:

@@ -18,6 +18,8 @@ from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.reference import run_worker
 from sam_tvm.pipeline.stage import one_line
 from sam_tvm.runtime import Segmenter
+from sam_tvm.runtime.draw import Finding
+from sam_tvm.runtime.results import write_results
 
 WORKER = "sam_tvm.pipeline.end_to_end_worker"
 MODEL = "sam3"
@@ -75,18 +77,42 @@ def _prompt_row(prompts: tuple[Prompt, ...]) -> dict[str, Any]:
     return row
 
 
-def _run_case(segmenter: Segmenter, case: EndToEndCase, folder: Path) -> list[dict[str, Any]]:
-    rows = []
-    state = segmenter.set_image(load_picture(case.picture))
+def _finding(prompts: tuple[Prompt, ...], state: dict[str, Any]) -> Finding:
+    """A round's prompts and detections, in pixels, for the overlay."""
+    height, width = state["original_height"], state["original_width"]
+    boxes, points, text = [], [], None
+    for prompt in prompts:
+        if prompt.kind == "text":
+            text = prompt.value
+        elif prompt.kind == "box":
+            x, y, w, h = prompt.value
+            corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+            scale = (width, height, width, height)
+            pixels = tuple(value * size for value, size in zip(corners, scale, strict=True))
+            boxes.append((pixels, prompt.label))
+        else:
+            x, y = prompt.value
+            points.append(((x * width, y * height), prompt.label))
+    return Finding(text, boxes, points, state["masks"], state["boxes"], state["scores"])
+
+
+def _run_case(
+    segmenter: Segmenter, case: EndToEndCase, reference: Path, results: Path
+) -> list[dict[str, Any]]:
+    """Compare one case round by round, and write what was found as pictures and JSON."""
+    rows, findings = [], []
+    picture = load_picture(case.picture)
+    state = segmenter.set_image(picture)
     for index, prompts in enumerate(case.rounds):
-        with np.load(folder / f"{case.name}_{index}.npz") as arrays:
+        with np.load(reference / f"{case.name}_{index}.npz") as arrays:
             threshold = float(arrays["threshold"])
-            reference = Detections(arrays["masks"], arrays["boxes"], arrays["scores"])
+            expected = Detections(arrays["masks"], arrays["boxes"], arrays["scores"])
         segmenter.reset_all_prompts(state)
         segmenter.set_confidence_threshold(threshold)
         for prompt in prompts:
             apply_prompt(segmenter, prompt, state)
         ours = Detections(state["masks"][:, 0], state["boxes"], state["scores"])
+        findings.append(_finding(prompts, state))
         name = case.name if len(case.rounds) == 1 else f"{case.name}_{index + 1}"
         header = {
             "model": MODEL,
@@ -95,22 +121,25 @@ def _run_case(segmenter: Segmenter, case: EndToEndCase, folder: Path) -> list[di
             "prompt": _prompt_row(prompts),
             "threshold": threshold,
         }
-        rows.append({**header, **compare_detections(ours, reference, case.empty)})
+        rows.append({**header, **compare_detections(ours, expected, case.empty)})
+    pixels = np.asarray(picture.convert("RGB"))
+    write_results(results / case.name, pixels, findings, {"picture": case.picture})
     return rows
 
 
-def compare_end_to_end(job: Job) -> list[dict[str, Any]]:
-    """The report's end-to-end entries of the job's SAM3 bundle.
+def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The report's end-to-end entries of the job's SAM3 bundle, and the models' weights.
 
-    A case that does not run is an entry with its error.
+    Overlays, masks and a ``result.json`` of each case are written to ``end_to_end/``. A case that
+    does not run is an entry with its error.
     """
-    folder = _reference_folder(job)
+    reference, weights = _reference(job)
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
     rows: list[dict[str, Any]] = []
     for case in tqdm(CASES, desc="end to end", unit="case"):
         try:
-            rows += _run_case(segmenter, case, folder)
+            rows += _run_case(segmenter, case, reference, job.folder / "end_to_end")
         except Exception as error:
             failure = {"passed": False, "detections": None, "error": one_line(error)}
             rows.append({"model": MODEL, "case": case.name, "picture": case.picture, **failure})
-    return rows
+    return rows, {MODEL: weights}

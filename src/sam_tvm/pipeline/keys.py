@@ -21,7 +21,7 @@ def sources(*names: str) -> str:
         PATCHES / name.removeprefix("patches/") if name.startswith("patches") else PACKAGE / name
         for name in names
     ]
-    return hashsources(*roots)
+    return hash_sources(*roots)
 
 
 def export_key(component: str, config: object, weights: str) -> str:

@@ -87,7 +87,7 @@ def hyperparameters(module):
 
 def comparable(value):
     if isinstance(value, torch.Tensor):
-        return value.shape, value.dtype, value.tolist()
+        return value.shape, value.dtype, value.numpy().tobytes()
     if isinstance(value, (list, tuple)):
         return [comparable(item) for item in value]
     if isinstance(value, dict):

@@ -128,9 +128,13 @@ def check_detections(state):
 
 def test_prompts_and_pictures_change_the_scores(tiny):
     cat, coffee = skimage.data.chelsea(), skimage.data.coffee()
-    scores = [detect(tiny, cat, case)["scores"] for case in CASES.values()]
-    scores.append(detect(tiny, cat, {"text": "a dog"})["scores"])
-    scores.append(detect(tiny, coffee, CASES["text"])["scores"])
+    runs = [
+        (cat, CASES["text"]),
+        (cat, {"text": "dogs"}),
+        (cat, CASES["box"]),
+        (coffee, CASES["text"]),
+    ]
+    scores = [detect(tiny, picture, case)["scores"] for picture, case in runs]
     for i, one in enumerate(scores):
         for other in scores[:i]:
             assert (one - other).abs().max() > SMALLEST_GAP

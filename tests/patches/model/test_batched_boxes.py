@@ -6,7 +6,6 @@ from patch_support import build, export
 
 from sam_tvm.patches.importer import converters
 from sam_tvm.patches.model.batched_boxes import PATCH
-from sam_tvm.patches.model.sequence_length import PATCH as SEQUENCE_LENGTH
 
 D = 16
 SIZES = ({0: "m", 1: "B"}, {0: "B", 1: "m"}, {0: "m", 1: "B"}, {0: "B"})
@@ -60,8 +59,8 @@ def test_encoding_equals_the_unpatched_one(boxes, batch, pool, pos_enc, direct_p
 
 
 def test_one_library_serves_all_numbers_of_boxes_and_images():
-    encoder = _encoder()
-    with PATCH.apply(encoder), SEQUENCE_LENGTH.apply(encoder):
+    encoder = _encoder(pos_enc=False)
+    with PATCH.apply(encoder):
         program = export(encoder._encode_boxes, *_inputs(3, 2), sizes=SIZES)
     run = build(program, converters())
     for boxes, batch in [(3, 2), (1, 1), (5, 4)]:
@@ -74,7 +73,7 @@ def test_one_library_serves_all_numbers_of_boxes_and_images():
 def test_number_of_images_is_fixed_without_the_patch():
     from torch._dynamo.exc import UserError
 
-    encoder = _encoder()
-    with SEQUENCE_LENGTH.apply(encoder), pytest.raises(UserError) as error:
+    encoder = _encoder(pos_enc=False)
+    with pytest.raises(UserError) as error:
         export(encoder._encode_boxes, *_inputs(3, 2), sizes=SIZES)
     assert PATCH.symptom in str(error.value)

@@ -42,9 +42,9 @@ def test_result_equals_the_unpatched_one(lengths, seed):
 
 @pytest.mark.parametrize("valid", [(0, 0), (3, 0), (0, 2), (3, 2)])
 def test_empty_and_full_sequences(valid):
-    masks = [torch.arange(length)[None] >= count for length, count in zip((3, 2), valid)]
-    sequences = torch.randn(3, 1, 4), torch.randn(2, 1, 4)
-    inputs = (sequences[0], masks[0], sequences[1], masks[1])
+    inputs = []
+    for length, count in zip((3, 2), valid, strict=True):
+        inputs += [torch.randn(length, 1, 4), torch.arange(length)[None] >= count]
     for ours, theirs in zip(concat_padded_sequences(*inputs), _original(*inputs), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -34,9 +34,7 @@ def _decoder(**options):
 def _bias(decoder, reference_boxes):
     """Call it as the decoder does: with sizes read from a tensor."""
     spatial_shapes = torch.tensor([[SIZE, SIZE]])
-    return decoder._get_rpb_matrix(
-        reference_boxes, (spatial_shapes[0, 0], spatial_shapes[0, 1])
-    )
+    return decoder._get_rpb_matrix(reference_boxes, (spatial_shapes[0, 0], spatial_shapes[0, 1]))
 
 
 def test_bias_equals_the_unpatched_one():

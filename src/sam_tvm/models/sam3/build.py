@@ -171,7 +171,7 @@ def _fusion_encoder(config: Sam3Config) -> nn.Module:
         frozen=False,
         use_act_checkpoint=True,
         add_pooled_text_to_img_feat=False,
-        pool_text_with_mask=False,
+        pool_text_with_mask=True,
     )
 
 
