@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
 
 def unsupported_operators(
-    program: ExportedProgram, converters: Mapping[str, Converter]
+    program: ExportedProgram, converters: Mapping[str, Converter], *, decompose: bool = True
 ) -> list[str]:
-    """Return the operators that neither TVM's importer nor `converters` handle, sorted.
+    """Return what neither TVM's importer nor `converters` handle, sorted.
 
-    Names are as TVM's importer spells them, e.g. "roll.default". The program is decomposed first,
-    as `from_exported_program` does it; `program` itself is unchanged.
+    Each entry is the operator as TVM's importer spells it and the file where a converter would
+    go, e.g. "roll.default (patches/importer/roll.py)". The program is decomposed first, as
+    `from_exported_program` does it, unless `decompose` is false because it is already;
+    `program` itself is unchanged.
     """
+    if decompose:
+        program = program.run_decompositions()
     known = ExportedProgramImporter().convert_map.keys() | converters.keys()
-    nodes = program.run_decompositions().graph.nodes
+    nodes = program.graph.nodes
     called = {node.target.__name__ for node in nodes if node.op == "call_function"}
-    return sorted(called - known)
+    return [f"{operator} ({patch_file(operator)})" for operator in sorted(called - known)]
 
 
 def patch_file(operator: str) -> str:

@@ -70,7 +70,7 @@ COMMANDS = {
     "port": _stage(
         "port", "Export, import, build, bundle and verify: from checkpoint to bundle.", True
     ),
-    "verify": _stage("verify", "Compare every component's library with PyTorch.", True),
+    "verify": _stage("verify", "Compare every component's library with PyTorch.", False),
     "bundle": _stage("bundle", "Put library, weights and tokenizer into a bundle.", False),
     "segment": Command("Segment a picture with a bundle; needs no PyTorch.", _segment),
     "info": Command("Verify a bundle and say what it holds.", _info),

@@ -9,13 +9,12 @@ errors against float64 over the whole range, with infinities, NaN, overflow and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import tvm_ffi
 from tvm import tirx
 from tvm.ir import Call, Expr, Var
 
-from sam_tvm.kernels.expressions import dtype_of
+from sam_tvm.kernels.expressions import dtype_of, is_guarded
 
 # e**r = 1 + r + r**2 * p(r) for |r| <= ln(2)/2; relative error below 0.01 ulp
 _EXP = (
@@ -75,47 +74,35 @@ def _polynomial(coefficients: tuple[float, ...], x: Expr) -> Expr:
     return result
 
 
-def _let(name: str, value: Expr, body: Callable[[Expr], Expr]) -> Expr:
-    """Name a value that `body` uses several times."""
-    var = Var(name, value.ty)
-    return tirx.Let(var, value, body(var))
+class _Names:
+    """Names values that are used several times; they become statements before the store.
+
+    Nested `Let` expressions would do as well, but make TVM's passes exponentially slow.
+    """
+
+    def __init__(self) -> None:
+        self.bindings: list[tirx.Stmt] = []
+
+    def name(self, name: str, value: Expr) -> Expr:
+        var = Var(name, value.ty)
+        self.bindings.append(tirx.Bind(var, value))
+        return var
 
 
-def exp(argument: Expr) -> Expr:
+def _exp(names: _Names, argument: Expr) -> Expr:
     """Return e**x: e**r * 2**n with n = round(x / ln 2), scaled in two steps for subnormals."""
-
-    def finite(x: Expr, clamped: Expr) -> Expr:
-        return _let(
-            "n",
-            tirx.nearbyint(clamped * _number(_LOG2_E)),
-            lambda n: _let(
-                "r",
-                (clamped - n * _number(_LN2_HIGH)) - n * _number(_LN2_LOW),
-                lambda r: scaled(x, r * r * _polynomial(_EXP, r) + r + _number(1.0), n),
-            ),
-        )
-
-    def scaled(x: Expr, value: Expr, n: Expr) -> Expr:
-        def apply(exponent: Expr) -> Expr:
-            half = exponent >> tirx.IntImm("int32", 1)
-            result = value * _power_of_two(half) * _power_of_two(exponent - half)
-            return tirx.Select(tirx.isnan(x), x, result)
-
-        return _let("exponent", tirx.Cast("int32", n), apply)
-
+    x = names.name("x", argument)
     # Comparisons with NaN are false: the clamped value is a number, and NaN returns at the end.
-    def clamp(x: Expr) -> Expr:
-        at_least = tirx.Select(x > _number(_LOWEST), x, _number(_LOWEST))
-        return _let("at_least", at_least, lambda a: _let("clamped", _at_most(a), bind(x)))
-
-    def bind(x: Expr) -> Callable[[Expr], Expr]:
-        return lambda clamped: finite(x, clamped)
-
-    return _let("x", argument, clamp)
-
-
-def _at_most(x: Expr) -> Expr:
-    return tirx.Select(x < _number(_HIGHEST), x, _number(_HIGHEST))
+    at_least = names.name("at_least", tirx.Select(x > _number(_LOWEST), x, _number(_LOWEST)))
+    at_most = tirx.Select(at_least < _number(_HIGHEST), at_least, _number(_HIGHEST))
+    clamped = names.name("clamped", at_most)
+    n = names.name("n", tirx.nearbyint(clamped * _number(_LOG2_E)))
+    r = names.name("r", (clamped - n * _number(_LN2_HIGH)) - n * _number(_LN2_LOW))
+    value = r * r * _polynomial(_EXP, r) + r + _number(1.0)
+    exponent = names.name("exponent", tirx.Cast("int32", n))
+    half = names.name("half", exponent >> tirx.IntImm("int32", 1))
+    result = value * _power_of_two(half) * _power_of_two(exponent - half)
+    return names.name("power", tirx.Select(tirx.isnan(x), x, result))
 
 
 def _power_of_two(n: Expr) -> Expr:
@@ -123,53 +110,61 @@ def _power_of_two(n: Expr) -> Expr:
     return tirx.reinterpret("float32", bits)
 
 
-def _with_sign_of(x: Expr, magnitude: Expr) -> Expr:
-    return _let("m", magnitude, lambda m: tirx.Select(x < _number(0.0), _number(0.0) - m, m))
+def _with_sign_of(names: _Names, x: Expr, magnitude: Expr) -> Expr:
+    magnitude = names.name("magnitude", magnitude)
+    return tirx.Select(x < _number(0.0), _number(0.0) - magnitude, magnitude)
 
 
-def erf(argument: Expr) -> Expr:
-    """Return the error function."""
-
-    def value(x: Expr) -> Expr:
-        magnitude = tirx.abs(x)
-        small = _let("square", x * x, lambda s: x + x * _polynomial(_ERF_SMALL, s))
-        capped = tirx.Select(magnitude < _number(4.0), magnitude, _number(4.0))
-        tail = _let("capped", capped, lambda c: exp(_polynomial(_ERF_LARGE, c)))
-        large = _with_sign_of(x, _number(1.0) - tail)
-        result = tirx.Select(magnitude < _number(_ERF_SPLIT), small, large)
-        return tirx.Select(tirx.isnan(x), x, result)
-
-    return _let("x", argument, value)
+def _erf(names: _Names, argument: Expr) -> Expr:
+    x = names.name("x", argument)
+    size = names.name("size", tirx.abs(x))
+    square = names.name("square", x * x)
+    small = names.name("small", x + x * _polynomial(_ERF_SMALL, square))
+    capped = names.name("capped", tirx.Select(size < _number(4.0), size, _number(4.0)))
+    tail = _exp(names, _polynomial(_ERF_LARGE, capped))
+    large = _with_sign_of(names, x, _number(1.0) - tail)
+    result = tirx.Select(size < _number(_ERF_SPLIT), small, large)
+    return names.name("erf", tirx.Select(tirx.isnan(x), x, result))
 
 
-def tanh(argument: Expr) -> Expr:
-    """Return the hyperbolic tangent."""
-
-    def value(x: Expr) -> Expr:
-        magnitude = tirx.abs(x)
-        small = _let("square", x * x, lambda s: x + x * s * _polynomial(_TANH_SMALL, s))
-        quotient = _number(2.0) / (exp(magnitude + magnitude) + _number(1.0))
-        large = _with_sign_of(x, _number(1.0) - quotient)
-        return tirx.Select(magnitude < _number(_TANH_SPLIT), small, large)
-
-    return _let("x", argument, value)
+def _tanh(names: _Names, argument: Expr) -> Expr:
+    x = names.name("x", argument)
+    size = names.name("size", tirx.abs(x))
+    square = names.name("square", x * x)
+    small = names.name("small", x + x * square * _polynomial(_TANH_SMALL, square))
+    quotient = _number(2.0) / (_exp(names, size + size) + _number(1.0))
+    large = _with_sign_of(names, x, _number(1.0) - quotient)
+    return names.name("tanh", tirx.Select(size < _number(_TANH_SPLIT), small, large))
 
 
-def sigmoid(argument: Expr) -> Expr:
-    """Return 1 / (1 + e**-x)."""
-    return _number(1.0) / (_number(1.0) + exp(_number(0.0) - argument))
+def _sigmoid(names: _Names, argument: Expr) -> Expr:
+    power = _exp(names, _number(0.0) - argument)
+    return names.name("sigmoid", _number(1.0) / (_number(1.0) + power))
 
 
-_REWRITES = {"tirx.exp": exp, "tirx.erf": erf, "tirx.tanh": tanh, "tirx.sigmoid": sigmoid}
+_FORMS = {"tirx.exp": _exp, "tirx.erf": _erf, "tirx.tanh": _tanh, "tirx.sigmoid": _sigmoid}
 
 
 def expand_calls(body: tirx.Stmt) -> tirx.Stmt:
-    """Replace the calls in a function's body that have a polynomial form."""
+    """Replace the calls in stored values that have a polynomial form.
 
-    def rewrite(call: Call) -> Expr:
-        form = _REWRITES.get(getattr(call.op, "name", ""))
+    A value with guarded parts keeps its calls: named values are computed unconditionally.
+    """
+    return tvm_ffi.structural_map(body, (tirx.BufferStore, _expand_store))
+
+
+def _expand_store(store: tirx.BufferStore) -> tirx.Stmt:
+    if is_guarded(store.value):
+        return store
+    names = _Names()
+
+    def expand(call: Call) -> Expr:
+        form = _FORMS.get(getattr(call.op, "name", ""))
         if form is None or dtype_of(call) != "float32":
             return call
-        return form(call.args[0])
+        return form(names, call.args[0])
 
-    return tvm_ffi.structural_map(body, (Call, rewrite))
+    value = tvm_ffi.structural_map(store.value, (Call, expand))
+    if not names.bindings:
+        return store
+    return tirx.SeqStmt([*names.bindings, tirx.BufferStore(store.buffer, value, store.indices)])

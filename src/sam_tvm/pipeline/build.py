@@ -18,6 +18,8 @@ from sam_tvm.pipeline.passes import pipeline
 from sam_tvm.pipeline.stage import Outcome, one_line, run_stage
 from sam_tvm.runtime.errors import UserError
 
+MADE_BY = "scripts/03_build.py"
+
 
 def stage_name(job: Job) -> str:
     """The build's name in a manifest."""

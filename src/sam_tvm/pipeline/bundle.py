@@ -139,8 +139,8 @@ def write_bundle(job: Job, model: str) -> bool:
     store, stage = job.model_store(model), build.stage_name(job)
     record = store.record(stage)
     if record is None:
-        raise UserError(f"{model} has no end-to-end library: run scripts/03_build.py first")
-    library = store.file(stage, record["library"], "scripts/03_build.py")
+        raise UserError(f"{model} has no end-to-end library: run {build.MADE_BY} first")
+    library = store.file(stage, record["library"], build.MADE_BY)
     destination = job.bundle_folder(model)
     key = files.sha256_of_json([record["key"], _params_hashes(job, model), FORMAT_VERSION])
     if _is_current(destination, key):

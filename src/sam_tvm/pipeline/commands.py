@@ -42,11 +42,13 @@ def bundle(job: Job) -> int:
 
 def verify(job: Job) -> int:
     """Compare each component with PyTorch; writes the report."""
+    from sam_tvm.pipeline.recorded import with_recorded_weights
     from sam_tvm.pipeline.report import report_path, update_report
     from sam_tvm.pipeline.verify import verify_components
 
+    job = with_recorded_weights(job)
     entries, weights = verify_components(job)
-    update_report(job, components=entries, weights={model: weights for model in job.models})
+    update_report(job, components=entries, weights=dict.fromkeys(job.models, weights))
     for entry in entries:
         state = "passed" if entry["passed"] else f"FAILED {entry['error'] or 'see the report'}"
         print(f"verify {entry['name']}: {state}")
@@ -57,8 +59,10 @@ def verify(job: Job) -> int:
 def end_to_end(job: Job) -> int:
     """Compare the bundle with the reference processor; writes pictures and the report."""
     from sam_tvm.pipeline.end_to_end import compare_end_to_end
+    from sam_tvm.pipeline.recorded import with_recorded_weights
     from sam_tvm.pipeline.report import report_path, update_report
 
+    job = with_recorded_weights(job)
     rows, weights = compare_end_to_end(job)
     update_report(job, end_to_end=rows, weights=weights)
     for row in rows:

@@ -70,7 +70,9 @@ def run_case(processor: Any, case: EndToEndCase, folder: Path) -> None:
     state = processor.set_image(load_picture(case.picture).convert("RGB"))
     for index, prompts in enumerate(case.rounds):
         processor.reset_all_prompts(state)
-        save_arrays(folder / f"{case.name}_{index}.npz", run_round(processor, prompts, state, case.empty))
+        save_arrays(
+            folder / f"{case.name}_{index}.npz", run_round(processor, prompts, state, case.empty)
+        )
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from sam_tvm.pipeline.stage import Outcome, run_stage
 
 STAGE = "export"
 EXPORTED = "exported.pt2"
+MADE_BY = "scripts/01_export.py"
 ROOT = "model."  # prefix of parameter names inside an exported program
 
 

@@ -12,7 +12,7 @@ from tvm.relax.frontend.torch import from_exported_program
 
 from sam_tvm.components.base import Component
 from sam_tvm.patches.environment import declare_operators
-from sam_tvm.patches.importer import converters, unsupported_operators
+from sam_tvm.patches.importer import converters, patch_file, unsupported_operators
 from sam_tvm.pipeline import export, keys
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.relax_functions import ImportedFunction, name_parameters
@@ -37,9 +37,12 @@ def import_program(program: torch.export.ExportedProgram, name: str) -> Imported
         UnsupportedOperatorsError: if neither TVM nor `patches/importer` handles an operator.
     """
     table = converters()
-    if missing := unsupported_operators(program, table):
-        raise UnsupportedOperatorsError(f"{name}: no importer for {'; '.join(missing)}")
     program = program.run_decompositions()
+    if missing := unsupported_operators(program, table):
+        listing = "; ".join(
+            f"{operator} (would go to {patch_file(operator)})" for operator in missing
+        )
+        raise UnsupportedOperatorsError(f"{name}: no converter for {listing}")
     module = from_exported_program(
         program, keep_params_as_input=True, custom_convert_map=table, run_ep_decomposition=False
     )
@@ -71,7 +74,7 @@ def _import_component(job: Job, component: Component) -> bool:
     key = keys.import_key(exported["files"][export.EXPORTED]["sha256"]) if exported else ""
     if exported and store.is_current(STAGE, key):
         return False
-    path = store.file(export.STAGE, export.EXPORTED, "scripts/01_export.py")
+    path = store.file(export.STAGE, export.EXPORTED, export.MADE_BY)
 
     def make(folder: Path) -> dict[str, Any]:
         declare_operators()

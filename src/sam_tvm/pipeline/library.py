@@ -20,7 +20,7 @@ class Library:
     def __init__(self, job: Job, component: Component) -> None:
         store, stage = job.store(component), build.stage_name(job)
         record = store.record(stage) or {"library": f"{job.build_name}/lib.so"}
-        path = store.file(stage, record["library"], "scripts/03_build.py")
+        path = store.file(stage, record["library"], build.MADE_BY)
         params = store.file(importing.STAGE, importing.PARAMS, importing.MADE_BY)
         order = store.record(importing.STAGE)["params"]
         weights = load_file(params)

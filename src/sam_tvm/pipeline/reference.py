@@ -78,7 +78,9 @@ def _is_current(folder: Path, component: Component, key: str) -> bool:
     return (
         mark.is_file()
         and mark.read_text(encoding="utf-8") == key
-        and all((folder / component.name / f"{case.name}.npz").is_file() for case in component.cases)
+        and all(
+            (folder / component.name / f"{case.name}.npz").is_file() for case in component.cases
+        )
     )
 
 

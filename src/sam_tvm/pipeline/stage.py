@@ -53,6 +53,12 @@ def summarise(title: str, outcomes: Iterable[Outcome]) -> int:
     """Print a line for each outcome; exit status 1 if one failed."""
     outcomes = list(outcomes)
     for outcome in outcomes:
-        state = f"FAILED  {outcome.error}" if outcome.error else "current" if outcome.skipped else "done"
+        state = (
+            f"FAILED  {outcome.error}"
+            if outcome.error
+            else "current"
+            if outcome.skipped
+            else "done"
+        )
         print(f"{title} {outcome.name}: {state}")
     return int(any(outcome.error for outcome in outcomes))

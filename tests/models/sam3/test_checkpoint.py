@@ -1,5 +1,6 @@
 """Checkpoints in the reference's format, good and bad."""
 
+import io
 import pickle
 
 import pytest
@@ -15,13 +16,17 @@ KEY = "detector.dot_prod_scoring.hs_proj.weight"
 FREQS = "detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis"
 
 
+@pytest.fixture(scope="module")
+def any_model(environment):
+    return build_model(get_preset("tiny").sam3)
+
+
 @pytest.fixture
-def model():
+def model(any_model):
     """Return a model whose weights are all zero."""
-    model = build_model(get_preset("tiny").sam3)
-    for parameter in model.parameters():
+    for parameter in any_model.parameters():
         parameter.zero_()
-    return model
+    return any_model
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +156,6 @@ def test_pickle_that_would_run_code_is_refused_and_does_not(model, tmp_path, wri
 
 
 def truncated(entries, fraction):
-    import io
-
     buffer = io.BytesIO()
     torch.save(entries, buffer)
     return buffer.getvalue()[: int(fraction * buffer.tell())]

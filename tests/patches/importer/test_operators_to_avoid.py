@@ -62,4 +62,30 @@ def test_scale_of_attention_is_dropped_without_decomposition():
 )
 def test_operator_is_missing(function, operator):
     program = export(function, torch.tensor([2, 0, 1]))
-    assert operator in unsupported_operators(program, converters())
+    names = [entry.split()[0] for entry in unsupported_operators(program, converters())]
+    assert operator in names
+
+
+def _assign_where_positive(x):
+    y = x.clone()
+    y[x > 0] = 0.0
+    return y
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (torch.isfinite, "kDLFloat"),
+        (_assign_where_positive, "requires each index tensor to have integer dtype"),
+    ],
+)
+def test_operator_does_not_build(function, message):
+    with pytest.raises(Exception, match=message):
+        build(export(function, torch.tensor([1.0, -1.0])))
+
+
+def test_index_tensors_are_not_counted_from_the_end():
+    program = export(lambda x, i: x[i], torch.zeros(3), torch.tensor([0, -1]))
+    text = from_exported_program(program).script(show_meta=False)
+    assert "R.take(" in text
+    assert 'mode="fast"' in text  # no bounds, no wrapping: an index of -1 reads before the tensor

@@ -6,7 +6,7 @@ from sam_tvm.models.sam3 import calls
 
 
 def signature(config: Sam3Config) -> Signature:
-    """n points and m boxes (slots; masks mark padding) of B prompts to n+m+1 tokens."""
+    """N points and m boxes (slots; masks mark padding) of B prompts to n+m+1 tokens."""
     tokens, width = config.num_tokens, config.d_model
     return Signature(
         inputs=(
@@ -38,5 +38,5 @@ COMPONENT = Component(
         Case("one_prompt", {"n": 1, "m": 1, "B": 1}),
         Case("many", {"n": 7, "m": 5, "B": 3}),
     ),
-    patches=("concat_padded_sequences", "sequence_length"),
+    patches=("concat_padded_sequences", "sequence_length", "batched_boxes"),
 )

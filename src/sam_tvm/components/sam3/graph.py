@@ -37,9 +37,7 @@ def functions(config: Sam3Config) -> tuple[ComposedFunction, ...]:
         ComposedFunction(
             name="encode_text",
             inputs=text_encoder.signature(config).inputs,
-            steps=(
-                Call("text_encoder", ("token_ids",), ("language_features", "language_mask")),
-            ),
+            steps=(Call("text_encoder", ("token_ids",), ("language_features", "language_mask")),),
             outputs=("language_features", "language_mask"),
         ),
         ComposedFunction(

@@ -11,7 +11,10 @@ def signature(config: Sam3Config) -> Signature:
     fine = side * 4
     return Signature(
         inputs=(
-            *(TensorSpec(f"fpn_{i}", (1, width, side * f, side * f)) for i, f in enumerate((4, 2, 1))),
+            *(
+                TensorSpec(f"fpn_{i}", (1, width, side * f, side * f))
+                for i, f in enumerate((4, 2, 1))
+            ),
             TensorSpec("hs", (config.decoder_layers, "B", config.num_queries, width)),
             TensorSpec("memory", (config.num_tokens, "B", width)),
             TensorSpec("prompt", ("T", "B", width)),

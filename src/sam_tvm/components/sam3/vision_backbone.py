@@ -27,5 +27,5 @@ COMPONENT = Component(
     call=calls.vision_backbone,
     signature=signature,
     cases=(Case("picture"),),
-    patches=("real_rope",),
+    patches=("real_rope", "position_cache"),
 )

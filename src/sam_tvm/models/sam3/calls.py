@@ -25,7 +25,7 @@ def vision_backbone(model: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
 
 
 def text_encoder(model: nn.Module, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """``VETextEncoder.forward`` on token ids: its tokenizer is replaced by one that returns them."""
+    """``VETextEncoder.forward`` on token ids, through a tokenizer that returns them."""
     encoder = model.backbone.language_backbone
     tokenizer = encoder.tokenizer
     encoder.tokenizer = lambda text, context_length: token_ids

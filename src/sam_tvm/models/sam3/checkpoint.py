@@ -22,7 +22,7 @@ from sam_tvm.runtime.errors import CheckpointError
 
 PREFIX = "detector."
 SHOWN = 3  # how many keys of one kind an error message lists
-# Angles of up to 72 radians in float32: other processors and versions differ by a few 1e-6.
+# Angles of tens of radians in float32: processors and versions differ by a few 1e-6.
 FREQS_TOLERANCE = 1e-4
 
 
