@@ -12,6 +12,7 @@ ATOL = 1e-5
 # An output outside the tolerance passes if it is at most this many times as far from the float64
 # referee as PyTorch's own float32 result is.
 REFEREE_FACTOR = 2.0
+TINY = np.finfo(np.float32).tiny  # below this, a relative error says nothing
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def compare(
     wide, reference = np.asarray(actual, np.float64), np.asarray(torch32, np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where(wide == reference, 0.0, np.abs(wide - reference))
-    magnitude = np.abs(reference)
-    relative = np.divide(difference, magnitude, out=np.zeros_like(difference), where=magnitude > 0)
+        magnitude = np.abs(reference)
+        relative = np.where(difference > 0, difference / np.maximum(magnitude, TINY), 0.0)
     close = bool(np.allclose(wide, reference, rtol=RTOL, atol=ATOL))
     ours, theirs = max_error(actual, torch64), max_error(torch32, torch64)
     exact = actual.dtype.kind not in "fc"

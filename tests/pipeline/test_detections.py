@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from sam_tvm.pipeline.detections import (
+    Detections,
+    compare_detections,
+    mask_ious,
+    widest_gap_threshold,
+)
+
+
+def found(count=6, shift=0.0):
+    masks = np.zeros((count, 40, 50), bool)
+    masks[:, 5:25, 10:30] = True
+    boxes = np.tile(np.float32([10, 5, 30, 25]), (count, 1)) + np.float32(shift)
+    return Detections(masks, boxes, np.linspace(0.9, 0.5, count, dtype=np.float32))
+
+
+def test_threshold_lies_in_the_widest_gap_with_enough_objects_above():
+    scores = np.r_[0.99, 0.5, 0.49, 0.48, 0.47, 0.46, 0.3, 0.29, 0.1]
+    threshold = widest_gap_threshold(scores, empty=False)
+    assert 0.1 < threshold < 0.29
+    assert (scores > threshold).sum() == 8
+
+
+def test_threshold_of_an_empty_case_is_above_all_scores():
+    assert widest_gap_threshold(np.array([0.2, 0.7]), empty=True) == pytest.approx(0.85)
+
+
+def test_equal_detections_pass():
+    row = compare_detections(found(), found(), empty=False)
+    assert row["passed"]
+    assert row["mask_iou_min"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "reason"),
+    [
+        (found(count=5), "found 5 objects"),
+        (found(shift=0.6), "outside the limits"),
+        (Detections(found().masks, found().boxes, found().scores + np.float32(2e-4)), "outside"),
+    ],
+)
+def test_difference_beyond_a_limit_fails(ours, reason):
+    row = compare_detections(ours, found(), empty=False)
+    assert not row["passed"]
+    assert reason in row["reason"]
+
+
+def test_one_pixel_in_a_small_mask_is_below_the_iou_limit():
+    ours = found()
+    ours.masks[3, 5, 10] = False
+    row = compare_detections(ours, found(), empty=False)
+    assert row["mask_iou_min"] == pytest.approx(399 / 400)
+    assert not row["passed"]
+
+
+def test_case_with_trivial_masks_does_not_count():
+    trivial = found()
+    trivial.masks[2] = True
+    assert "empty or full" in compare_detections(trivial, trivial, empty=False)["reason"]
+
+
+def test_case_with_too_few_objects_does_not_count():
+    assert "not 5 to 100" in compare_detections(found(4), found(4), empty=False)["reason"]
+
+
+def test_empty_case_passes_only_without_objects():
+    assert compare_detections(found(0), found(0), empty=True)["passed"]
+    assert not compare_detections(found(), found(), empty=True)["passed"]
+
+
+def test_two_empty_masks_agree():
+    empty = np.zeros((1, 4, 4), bool)
+    assert mask_ious(empty, empty).tolist() == [1.0]
