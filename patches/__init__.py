@@ -6,6 +6,6 @@ Three kinds of patch, one blocker and one file each:
 - `model`: what `torch.export` or TVM cannot take in `sam3`'s modules;
 - `importer`: converters for TVM's torch frontend.
 
-Every file defines a `PATCH` (`sam_tvm.patches.patch.Patch`) that states the symptom; NOTES/
-TVM_IMPORT_BLOCKER.md lists them all with the tests that reproduce them.
+Every file defines a `PATCH` (`sam_tvm.patches.patch.Patch`) that states the symptom. All of them,
+with the tests that reproduce the blockers, are listed in NOTES/TVM_IMPORT_BLOCKER.md.
 """

@@ -17,8 +17,8 @@ class Patch:
 
     `symptom` is the message without the patch, verbatim, or, where the blocker is silent, what
     goes wrong. `versions` names the releases that were seen to need the patch, `upstream` a public
-    issue or change about the blocker or the same cause elsewhere, if there is one. `apply` is, for a
-    converter, the operators that it serves (keys as in `from_exported_program`'s
+    issue or change about the blocker, or about the same cause elsewhere, if there is one. `apply`
+    is, for a converter, the operators that it serves (keys as in `from_exported_program`'s
     `custom_convert_map`), else a function that returns a context manager: of no argument for the
     environment, of the model that is about to be exported for the rest.
     """

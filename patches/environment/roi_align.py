@@ -69,8 +69,8 @@ def roi_align(
 
     `rois` is (K,5): the image's index, then x1, y1, x2, y2, of the dtype of `input`. The result
     is (K, C, pooled_height, pooled_width). The samples of a bin lie on a grid and bilinear
-    interpolation is separable, so each box needs one weight matrix per axis: the memory does not
-    grow with the number of samples. Every value of `input` must be finite.
+    interpolation is separable, so each box needs one weight matrix per axis, and the memory grows
+    with the samples along an axis, not with their product. Every value of `input` must be finite.
     """
     offset = 0.5 if aligned else 0.0
     start_x, start_y, end_x, end_y = (rois[:, 1:] * spatial_scale - offset).unbind(1)

@@ -1,8 +1,8 @@
 """Contractions: what makes a stage a matrix product or a convolution, and how it will be tiled.
 
-Both are `out[.., m, .., n] += Y[m, k..] * X[k.., n]`: `n` is the axis along which the output lies in
-memory and runs over vector lanes, `m` one that only the other operand has and runs over rows of a
-register tile. A convolution only differs in that X has more axes (rows of the picture) beside n.
+Both are `out[.., m, .., n] += Y[m, k..] * X[k.., n]`: `n` is the axis along which the output lies
+in memory and runs over vector lanes, `m` one that only the other operand has and runs over rows of
+a register tile. A convolution only differs in that X has more axes (rows of the picture) than n.
 """
 
 from __future__ import annotations

@@ -61,11 +61,15 @@ def schedule_function(function: tirx.PrimFunc, unit: VectorUnit) -> tirx.PrimFun
     """Schedule one function; falls back to its own loops if no rule fits it."""
     try:
         if relax.analysis.has_reshape_pattern(function):
-            scheduled, rule = function, "reshape"
+            scheduled, rule = parallelise_outer_loops(function), "reshape"
         else:
             scheduled, rule = schedule(function, unit)
     except UnsupportedFunctionError as reason:
         _LOGGER.info("fallback schedule: %s", reason)
+        scheduled, rule = parallelise_outer_loops(function), "fallback"
+    except (tvm.error.InternalError, TypeError, ValueError) as error:
+        # A form that no rule foresaw must not end the build; `rules_used` still names it.
+        _LOGGER.warning("fallback schedule after %s: %s", type(error).__name__, error)
         scheduled, rule = parallelise_outer_loops(function), "fallback"
     return scheduled.with_attr(
         {RULE: rule, "tirx.is_scheduled": True, "op_pattern": tirx.IntImm("int32", _OPAQUE)}

@@ -7,6 +7,8 @@ from tvm import tirx
 from tvm.ir import Var
 from tvm.s_tir.stmt import SBlockRealize
 
+from sam_tvm.kernels.expressions import constant_value
+
 
 def parallelise_outer_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """Return the function with the outermost loop of each nest parallel if it only maps elements.
@@ -18,7 +20,7 @@ def parallelise_outer_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
     realize = function.body
     root = realize.block
     nests = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
-    nests = [_parallel(nest) if _is_safe(nest) else nest for nest in nests]
+    nests = [_parallel(nest) for nest in nests]
     body = nests[0] if len(nests) == 1 else tirx.SeqStmt(nests)
     block = type(root)(
         root.iter_vars,
@@ -34,8 +36,8 @@ def parallelise_outer_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
     return function.with_body(SBlockRealize(realize.iter_values, realize.predicate, block))
 
 
-def _is_safe(nest: tirx.Stmt) -> bool:
-    if not isinstance(nest, tirx.For) or nest.kind != tirx.ForKind.SERIAL:
+def _is_safe(nest: tirx.For) -> bool:
+    if nest.kind != tirx.ForKind.SERIAL:
         return False
     realizes: list[SBlockRealize] = []
     tvm_ffi.structural_walk(nest, (SBlockRealize, realizes.append))
@@ -60,5 +62,11 @@ def _is_spatial(realize: SBlockRealize, var: Var) -> bool:
     )
 
 
-def _parallel(nest: tirx.For) -> tirx.For:
+def _parallel(nest: tirx.Stmt) -> tirx.Stmt:
+    if not isinstance(nest, tirx.For):
+        return nest
+    if constant_value(nest.extent) == 1:
+        return tirx.For(nest.loop_var, nest.min, nest.extent, nest.kind, _parallel(nest.body))
+    if not _is_safe(nest):
+        return nest
     return tirx.For(nest.loop_var, nest.min, nest.extent, tirx.ForKind.PARALLEL, nest.body)

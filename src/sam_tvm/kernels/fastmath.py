@@ -12,7 +12,7 @@ import math
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, Expr, Var
+from tvm.ir import Call, Expr
 
 from sam_tvm.kernels.expressions import dtype_of, is_guarded
 
@@ -77,16 +77,20 @@ def _polynomial(coefficients: tuple[float, ...], x: Expr) -> Expr:
 class _Names:
     """Names values that are used several times; they become statements before the store.
 
-    Nested `Let` expressions would do as well, but make TVM's passes exponentially slow.
+    Each is a buffer of one vector, which LLVM keeps in a register. `Let` and `Bind` would say the
+    same, but TVM's simplifier writes their values out at each use, which grows exponentially.
     """
 
-    def __init__(self) -> None:
-        self.bindings: list[tirx.Stmt] = []
+    def __init__(self, lane: Expr, lanes: int) -> None:
+        self.allocations: list[tirx.Stmt] = []
+        self.stores: list[tirx.Stmt] = []
+        self._lane, self._lanes = lane, lanes
 
     def name(self, name: str, value: Expr) -> Expr:
-        var = Var(name, value.ty)
-        self.bindings.append(tirx.Bind(var, value))
-        return var
+        buffer = tirx.decl_buffer((self._lanes,), dtype_of(value), name)
+        self.allocations.append(tirx.AllocBuffer(buffer))
+        self.stores.append(tirx.BufferStore(buffer, value, [self._lane]))
+        return tirx.BufferLoad(buffer, [self._lane])
 
 
 def _exp(names: _Names, argument: Expr) -> Expr:
@@ -150,13 +154,32 @@ def expand_calls(body: tirx.Stmt) -> tirx.Stmt:
 
     A value with guarded parts keeps its calls: named values are computed unconditionally.
     """
-    return tvm_ffi.structural_map(body, (tirx.BufferStore, _expand_store))
+    return tvm_ffi.structural_map(
+        body, [(tirx.For, _expand_vector_loop), (tirx.BufferStore, _expand_scalar)], order="pre"
+    )
 
 
-def _expand_store(store: tirx.BufferStore) -> tirx.Stmt:
+def _expand_vector_loop(loop: tirx.For) -> tirx.Stmt:
+    if loop.kind != tirx.ForKind.VECTORIZED:
+        return loop
+    names = _Names(loop.loop_var, int(loop.extent))
+    body = tvm_ffi.structural_map(loop.body, (tirx.BufferStore, lambda s: _expand(s, names)))
+    if not names.allocations:
+        return loop
+    return tirx.SeqStmt(
+        [*names.allocations, tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)]
+    )
+
+
+def _expand_scalar(store: tirx.BufferStore) -> tirx.Stmt:
+    names = _Names(tirx.IntImm("int32", 0), 1)
+    body = _expand(store, names)
+    return tirx.SeqStmt([*names.allocations, body]) if names.allocations else store
+
+
+def _expand(store: tirx.BufferStore, names: _Names) -> tirx.Stmt:
     if is_guarded(store.value):
         return store
-    names = _Names()
 
     def expand(call: Call) -> Expr:
         form = _FORMS.get(getattr(call.op, "name", ""))
@@ -165,6 +188,7 @@ def _expand_store(store: tirx.BufferStore) -> tirx.Stmt:
         return form(names, call.args[0])
 
     value = tvm_ffi.structural_map(store.value, (Call, expand))
-    if not names.bindings:
+    if not names.stores:
         return store
-    return tirx.SeqStmt([*names.bindings, tirx.BufferStore(store.buffer, value, store.indices)])
+    stores, names.stores = names.stores, []
+    return tirx.SeqStmt([*stores, tirx.BufferStore(store.buffer, value, store.indices)])

@@ -57,18 +57,21 @@ class Stage:
 
     @property
     def spatial(self) -> tuple[Axis, ...]:
+        """The axes of the output."""
         return tuple(axis for axis in self.axes if not axis.reduced)
 
     @property
     def reduced(self) -> tuple[Axis, ...]:
+        """The axes that are summed (or otherwise combined) over."""
         return tuple(axis for axis in self.axes if axis.reduced)
 
     @property
     def is_injective(self) -> bool:
+        """Whether each point computes one element on its own."""
         return not self.reduced
 
     def reads(self) -> list[TensorLoad]:
-        """Loads of other buffers than the stage's own."""
+        """Return the loads of other buffers than the stage's own."""
         own = set(self.buffers)
         return [load for value in self.values for load in loads(value) if load.source not in own]
 
@@ -84,13 +87,15 @@ class Program:
 
     @property
     def shape_variables(self) -> set[Var]:
+        """The symbolic sizes."""
         found: set[Var] = set()
         for stage in self.stages:
             for axis in stage.axes:
-                found |= {var for var in _integer_variables(axis.extent)}
+                found |= _integer_variables(axis.extent)
         return found
 
     def consumers(self, buffer: Var) -> list[Stage]:
+        """Return the stages that read a buffer."""
         return [s for s in self.stages if any(load.source.same_as(buffer) for load in s.reads())]
 
 

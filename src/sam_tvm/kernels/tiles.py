@@ -261,7 +261,7 @@ class ContractionEmitter:
                 "block",
             )
             # The loop runs over a part of the axis: shift every use of its variable.
-            return _shift(body, outermost.var, start + inner.var)
+            return substitute(body, {outermost.var: start + inner.var})
 
         return sequence([clear, loop(passes, one_pass, "pass"), self._store(first, tile)])
 
@@ -308,12 +308,9 @@ class ContractionEmitter:
         self.rows = self._named("rows", self._rows_from(first), task)
         blocks = self._named("blocks", divide_up(self.rows, _int(t.rows)), task)
         begin = self._named("begin", split.var * per_task, task)
-        count = all_tiles - begin
+        count = per_task
         if not self._divides(per_task, all_tiles):
-            count = tirx.min(per_task, count)
-        count = self._named(
-            "count", per_task if self._divides(per_task, all_tiles) else count, task
-        )
+            count = self._named("count", tirx.min(per_task, all_tiles - begin), task)
 
         def one_tile(i: Expr) -> tirx.Stmt:
             bindings: list[tirx.Stmt] = []
@@ -332,10 +329,6 @@ class ContractionEmitter:
         if self.packed_x is not None:
             statements += [*self.shared, self._pack_x()]
         return sequence([*statements, parallel([*c.outer, row_block, split], sequence(task))])
-
-
-def _shift(body: tirx.Stmt, var: Var, value: Expr) -> tirx.Stmt:
-    return substitute(body, {var: value})
 
 
 def emit_contraction(contraction: Contraction, tiling: Tiling, analyzer: sym.Analyzer) -> tirx.Stmt:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.quiet import silence_harmless_warnings
 from sam_tvm.pipeline.stage import summarise
+
+silence_harmless_warnings()
 
 
 def export(job: Job) -> int:

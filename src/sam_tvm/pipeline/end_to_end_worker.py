@@ -22,6 +22,7 @@ from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.detections import widest_gap_threshold
 from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.pipeline.quiet import silence_harmless_warnings
 from sam_tvm.pipeline.reference_worker import assert_unpatched, save_arrays
 
 
@@ -79,6 +80,7 @@ def main() -> int:
     """Answer the request named on the command line."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     assert_unpatched()
+    silence_harmless_warnings()
     preset, folder = get_preset(request["preset"]), Path(request["output"])
     checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
     with reference_environment():

@@ -29,6 +29,7 @@ from sam_tvm.models.referee import float64_evaluation
 from sam_tvm.models.sam3.weights import load_model
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
+from sam_tvm.pipeline.quiet import silence_harmless_warnings
 from sam_tvm.pipeline.stage import one_line
 
 RESULT = "result.json"
@@ -96,6 +97,7 @@ def main() -> int:
     """Answer the request named on the command line."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     assert_unpatched()
+    silence_harmless_warnings()
     checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
     with reference_environment():
         model, weights = load_model(get_preset(request["preset"]), checkpoint, request["seed"])
