@@ -15,7 +15,7 @@ from tvm import relax, tirx
 
 from sam_tvm.kernels.fallback import parallelise_outer_loops
 from sam_tvm.kernels.lower import schedule
-from sam_tvm.kernels.program import UnsupportedFunctionError
+from sam_tvm.kernels.program import UnsupportedFunctionError, parse
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 RULE = "sam_tvm.rule"
@@ -60,10 +60,11 @@ def _schedule_pass(unit: VectorUnit) -> tvm.ir.transform.Pass:
 def schedule_function(function: tirx.PrimFunc, unit: VectorUnit) -> tirx.PrimFunc:
     """Schedule one function; falls back to its own loops if no rule fits it."""
     try:
+        program = parse(function)
         if relax.analysis.has_reshape_pattern(function):
             scheduled, rule = parallelise_outer_loops(function), "reshape"
         else:
-            scheduled, rule = schedule(function, unit)
+            scheduled, rule = schedule(program, unit)
     except UnsupportedFunctionError as reason:
         _LOGGER.info("fallback schedule: %s", reason)
         scheduled, rule = parallelise_outer_loops(function), "fallback"

@@ -17,7 +17,7 @@ from sam_tvm.kernels.grouping import group_stages
 from sam_tvm.kernels.inline import inline_stages
 from sam_tvm.kernels.layout import FlatBuffers, FlatStage, drop_unit_axes, flatten, merge_axes
 from sam_tvm.kernels.loops import parallel, sequence
-from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction, parse
+from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction
 from sam_tvm.kernels.reduction import reduces_across_lanes, reduction_nest
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import split_tasks
@@ -27,14 +27,11 @@ from sam_tvm.kernels.tiling import choose_tiling
 _RULES = ("convolution", "matmul", "reduction", "elementwise")  # the heaviest one names a function
 
 
-def schedule(function: tirx.PrimFunc, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
+def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
     """Return the function with parallel and vectorised loops, and the rule that made them.
 
-    Raises:
-        UnsupportedFunctionError: the function is not made of plain loop nests.
-
+    The program is changed on the way: stages are inlined and fused.
     """
-    program = parse(function)
     inline_stages(program)
     flat = FlatBuffers(program)
     contractions = _take_contractions(program, flat)
@@ -55,7 +52,7 @@ def schedule(function: tirx.PrimFunc, unit: VectorUnit) -> tuple[tirx.PrimFunc, 
             rules.add("reduction")
     rule = next(rule for rule in _RULES if rule in rules)
     body = expand_calls(sequence([*flat.declarations, *statements]))
-    return _finish(function, body), rule
+    return _finish(program.function, body), rule
 
 
 def _take_contractions(program: Program, flat: FlatBuffers) -> dict[str, Contraction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import tvm
 from torch.export.graph_signature import InputKind
 from tvm.relax.frontend.torch import from_exported_program
 
-from sam_tvm.components.base import Component
+from sam_tvm.components.base import Component, TensorSpec
 from sam_tvm.patches.environment import declare_operators
-from sam_tvm.patches.importer import converters, patch_file, unsupported_operators
+from sam_tvm.patches.importer import converters, unsupported_operators
 from sam_tvm.pipeline import export, keys
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.relax_functions import ImportedFunction, name_parameters
@@ -30,19 +31,24 @@ class UnsupportedOperatorsError(Exception):
     """The importer lacks operators; the message names them all, and where each patch goes."""
 
 
-def import_program(program: torch.export.ExportedProgram, name: str) -> ImportedFunction:
+def import_program(
+    program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec], prefix: str
+) -> ImportedFunction:
     """Import an exported component as a Relax function.
+
+    Args:
+        program: the exported program.
+        inputs: its inputs as the component declares them, for their names and dynamic axes.
+        prefix: for the names of constants that no buffer accounts for.
 
     Raises:
         UnsupportedOperatorsError: if neither TVM nor `patches/importer` handles an operator.
     """
     table = converters()
     program = program.run_decompositions()
-    if missing := unsupported_operators(program, table):
-        listing = "; ".join(
-            f"{operator} (would go to {patch_file(operator)})" for operator in missing
-        )
-        raise UnsupportedOperatorsError(f"{name}: no converter for {listing}")
+    if missing := unsupported_operators(program, table, decompose=False):
+        listing = ", ".join(missing)
+        raise UnsupportedOperatorsError(f"operators that need a converter: {listing}")
     module = from_exported_program(
         program, keep_params_as_input=True, custom_convert_map=table, run_ep_decomposition=False
     )
@@ -59,8 +65,7 @@ def import_program(program: torch.export.ExportedProgram, name: str) -> Imported
         target.removeprefix(export.ROOT): tensor.detach().numpy()
         for target, tensor in program.named_buffers()
     }
-    num_inputs = sum(spec.kind is InputKind.USER_INPUT for spec in specs)
-    return name_parameters(module["main"], num_inputs, parameters, buffers, prefix=name)
+    return name_parameters(module["main"], inputs, parameters, buffers, prefix=prefix)
 
 
 def load_function(path: Path, name: str) -> tvm.relax.Function:
@@ -78,7 +83,8 @@ def _import_component(job: Job, component: Component) -> bool:
 
     def make(folder: Path) -> dict[str, Any]:
         declare_operators()
-        imported = import_program(torch.export.load(path), component.name)
+        inputs = component.signature(job.config(component)).inputs
+        imported = import_program(torch.export.load(path), inputs, component.name)
         function = imported.function.with_attr("global_symbol", component.name)
         module = tvm.IRModule({component.name: function})
         (folder / MODULE).write_text(tvm.ir.save_json(module), encoding="utf-8")

@@ -1,13 +1,16 @@
-"""Rewriting imported Relax functions: parameters by name, large constants as parameters."""
+"""Rewriting imported Relax functions: declared names, and large constants as parameters."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from sam_tvm.components.base import TensorSpec
 
 # Smaller constants stay in the library: they fold, and they cost nothing there.
 LARGE_CONSTANT_BYTES = 1024
@@ -22,14 +25,21 @@ class ImportedFunction:
 
 
 @mutator
-class _ConstantsToParameters(PyExprMutator):
-    """Replaces large constants by variables, one for each distinct content."""
+class _Rewriter(PyExprMutator):
+    """Replaces the inputs, and large constants by variables, one for each distinct content."""
 
-    def __init__(self, prefix: str, names: dict[str, str]) -> None:
+    def __init__(
+        self, prefix: str, names: dict[str, str], inputs: dict[relax.Var, relax.Var]
+    ) -> None:
         super().__init__()
+        self.inputs = inputs
         self.prefix = prefix
         self.names = names  # content hash -> name in the exported program
         self.found: dict[str, tuple[relax.Var, str, np.ndarray]] = {}
+
+    def visit_var_(self, var: relax.Var) -> relax.Expr:
+        """Replace one variable, if it is an input."""
+        return self.inputs[var] if var in self.inputs else super().visit_var_(var)
 
     def visit_constant_(self, constant: relax.Constant) -> relax.Expr:
         """Replace one constant, if it is large."""
@@ -50,30 +60,43 @@ def content_hash(array: np.ndarray) -> str:
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
+def _with_declared_axes(function: relax.Function, inputs: Sequence[TensorSpec]) -> relax.Function:
+    """The function with torch.export's symbols (s21, ...) renamed to the declared ones (n, B)."""
+    renamed: dict[tirx.Var, tirx.Var] = {}
+    declared: dict[str, tirx.Var] = {}
+    for spec, var in zip(inputs, function.params, strict=False):
+        for axis, size in zip(spec.shape, var.ty.shape, strict=True):
+            if isinstance(axis, str):
+                renamed[size] = declared.setdefault(axis, tirx.Var(axis, "int64"))
+    return function.bind_symbolic_vars(renamed) if renamed else function
+
+
 def name_parameters(
     function: relax.Function,
-    num_inputs: int,
+    inputs: Sequence[TensorSpec],
     parameters: dict[str, tuple[str, np.ndarray]],
     constants: dict[str, np.ndarray],
     prefix: str,
 ) -> ImportedFunction:
-    """Give a function exactly the parameters it uses, known by their reference names.
+    """Give a function its declared input names, and exactly the parameters that it uses.
 
     Args:
         function: as imported, parameters after the inputs.
-        num_inputs: how many leading parameters are inputs.
+        inputs: the declared inputs.
         parameters: relax variable name -> (reference name, value).
         constants: reference name -> value of the buffers that the importer bound as constants.
         prefix: for the names of constants that no buffer accounts for (e.g. cached positions).
     """
+    function = _with_declared_axes(function, inputs)
+    former, weights = function.params[: len(inputs)], function.params[len(inputs) :]
+    variables = [relax.Var(spec.name, var.ty) for spec, var in zip(inputs, former, strict=True)]
     names = {content_hash(value): name for name, value in constants.items()}
-    extract = _ConstantsToParameters(prefix, names)
+    extract = _Rewriter(prefix, names, dict(zip(former, variables, strict=True)))
     body = extract.visit_expr(function.body)
-    inputs, weights = list(function.params[:num_inputs]), list(function.params[num_inputs:])
     used = {var.name for var in relax.analysis.free_vars(body)}
     kept = [var for var in weights if var.name in used]
     params = {parameters[var.name][0]: parameters[var.name][1] for var in kept}
     params.update({name: array for _, name, array in extract.found.values()})
-    variables = kept + [var for var, _, _ in extract.found.values()]
-    rebuilt = relax.Function(inputs + variables, body, function.ret_ty, function.is_pure)
-    return ImportedFunction(rebuilt.with_attr("num_input", num_inputs), params)
+    variables += kept + [var for var, _, _ in extract.found.values()]
+    rebuilt = relax.Function(variables, body, function.ret_ty, function.is_pure)
+    return ImportedFunction(rebuilt.with_attr("num_input", len(inputs)), params)

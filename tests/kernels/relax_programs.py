@@ -1,0 +1,88 @@
+"""Builds small Relax functions, schedules them with the default rules and runs them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import relax, tirx
+from tvm.target import codegen
+
+from sam_tvm.kernels import default
+
+FUSION = (
+    relax.transform.LegalizeOps,
+    relax.transform.AnnotateTIROpPattern,
+    relax.transform.FoldConstant,
+    relax.transform.FuseOps,
+    relax.transform.FuseTIR,
+)
+
+
+@functools.cache
+def host_target() -> tvm.target.Target:
+    return tvm.target.Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()})
+
+
+def runnable_targets() -> list[dict[str, str]]:
+    """The host, AVX2 where the host has it, and plain x86-64."""
+    targets = [{"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()}]
+    if codegen.target_has_features("avx2", host_target()):
+        targets += [{"kind": "llvm", "mcpu": "haswell"}]
+    return [*targets, {"kind": "llvm"}]
+
+
+def function(
+    build: Callable[..., relax.Expr], *inputs: tuple[tuple[int | str, ...], str]
+) -> tvm.IRModule:
+    """Return a module with one function; a name in a shape is a symbolic size."""
+    symbols: dict[str, tirx.Var] = {}
+
+    def size(extent: int | str) -> int | tirx.Var:
+        if isinstance(extent, int):
+            return extent
+        return symbols.setdefault(extent, tirx.Var(extent, "int64"))
+
+    variables = [
+        relax.Var(f"x{i}", relax.TensorType(tuple(size(e) for e in shape), dtype))
+        for i, (shape, dtype) in enumerate(inputs)
+    ]
+    builder = relax.BlockBuilder()
+    with builder.function("main", variables):
+        with builder.dataflow():
+            result = builder.emit_output(builder.normalize(build(*variables)))
+        builder.emit_func_output(result)
+    return builder.get()
+
+
+def schedule(module: tvm.IRModule, target: tvm.target.Target | None = None) -> tvm.IRModule:
+    """Legalise, fuse and schedule, as the pipeline does."""
+    target = target or host_target()
+    with target:
+        fused = tvm.transform.Sequential([make() for make in FUSION])(module)
+        return tvm.transform.Sequential(default.passes(target))(fused)
+
+
+class Compiled:
+    """A scheduled, built module; call it with numpy arrays."""
+
+    def __init__(self, module: tvm.IRModule, target: tvm.target.Target | dict | None = None):
+        target = host_target() if target is None else tvm.target.Target(target)
+        self.scheduled = schedule(module, target)
+        self.rules = default.rules_used(self.scheduled)
+        library = relax.build(self.scheduled, target=target)
+        self._machine = relax.VirtualMachine(library, tvm.cpu())
+
+    def __call__(self, *arrays: np.ndarray):
+        result = self._machine["main"](*[tvm.runtime.tensor(a) for a in arrays])
+        return result.numpy() if hasattr(result, "numpy") else [r.numpy() for r in result]
+
+
+def compiled(build: Callable[..., relax.Expr], *inputs, target=None) -> Compiled:
+    return Compiled(function(build, *inputs), target)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")

@@ -1,0 +1,88 @@
+import math
+
+import numpy as np
+import pytest
+from relax_programs import compiled, normal, runnable_targets
+from tvm import relax
+
+SIZES = [(1, 1, 1), (1, 37, 5), (3, 4, 8), (12, 32, 16), (33, 100, 77), (97, 65, 300)]
+# Equal buffer sizes inside the kernel, which a storage pass once merged; kept as a case.
+SIZES += [(32, 576, 32), (7, 1, 64), (200, 24, 64), (65, 513, 1025)]
+
+
+def close_to(result: np.ndarray, exact: np.ndarray, terms: int) -> bool:
+    """Errors of a float32 sum of unit products grow with the root of its length."""
+    return np.abs(result - exact).max() <= 4e-7 * math.sqrt(terms) * max(1, np.abs(exact).max())
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.get("mcpu", "generic"))
+@pytest.mark.parametrize(("rows", "columns", "terms"), SIZES)
+def test_static_product_equals_float64(rows, columns, terms, target):
+    run = compiled(
+        relax.op.matmul, ((rows, terms), "float32"), ((terms, columns), "float32"), target=target
+    )
+    a, b = normal(rows, terms), normal(terms, columns, seed=1)
+    assert close_to(run(a, b), a.astype("float64") @ b, terms)
+
+
+def test_symbolic_rows_with_transposed_weight_equal_float64():
+    def linear(x, weight, bias):
+        return relax.op.add(relax.op.matmul(x, relax.op.permute_dims(weight)), bias)
+
+    run = compiled(linear, (("b", "n", 40), "float32"), ((70, 40), "float32"), ((70,), "float32"))
+    assert "matmul" in run.rules.values()
+    weight, bias = normal(70, 40, seed=1), normal(70, seed=2)
+    for batch, rows in [(1, 1), (1, 7), (2, 31), (3, 97)]:
+        x = normal(batch, rows, 40)
+        exact = x.astype("float64") @ weight.T.astype("float64") + bias
+        assert close_to(run(x, weight, bias), exact, 40)
+
+
+def test_attention_products_with_all_sizes_symbolic_equal_float64():
+    def attention(q, k, v):
+        scores = relax.op.matmul(q, relax.op.permute_dims(k, [0, 2, 1]))
+        return relax.op.matmul(scores, v)
+
+    run = compiled(
+        attention,
+        (("h", "n", 8), "float32"),
+        (("h", "m", 8), "float32"),
+        (("h", "m", 8), "float32"),
+    )
+    assert list(run.rules.values()).count("matmul") == 2
+    for heads, queries, keys in [(1, 1, 1), (2, 5, 3), (3, 17, 31), (4, 97, 130)]:
+        q, k, v = normal(heads, queries, 8), normal(heads, keys, 8, seed=1), normal(heads, keys, 8)
+        scores = q.astype("float64") @ k.transpose(0, 2, 1).astype("float64")
+        assert close_to(run(q, k, v), scores @ v, 8 * keys)
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.get("mcpu", "generic"))
+def test_bias_gelu_and_residual_are_fused_and_equal_float64(target):
+    def block(x, weight, bias, residual):
+        hidden = relax.op.add(relax.op.matmul(x, weight), bias)
+        return relax.op.add(relax.op.nn.gelu(hidden), residual)
+
+    run = compiled(
+        block,
+        ((50, 24), "float32"),
+        ((24, 41), "float32"),
+        ((41,), "float32"),
+        ((50, 41), "float32"),
+        target=target,
+    )
+    assert list(run.rules.values()) == ["matmul"]
+    x, weight, bias, residual = normal(50, 24), normal(24, 41), normal(41), normal(50, 41)
+    hidden = x.astype("float64") @ weight + bias
+    erf = np.vectorize(math.erf)
+    exact = hidden * (0.5 + 0.5 * erf(hidden / math.sqrt(2))) + residual
+    assert close_to(run(x, weight, bias, residual), exact, 24)
+
+
+def test_long_sums_err_no_more_than_torch():
+    torch = pytest.importorskip("torch")
+    a, b = normal(64, 4736), normal(4736, 96, seed=1)
+    run = compiled(relax.op.matmul, ((64, 4736), "float32"), ((4736, 96), "float32"))
+    exact = a.astype("float64") @ b
+    own = np.abs(run(a, b) - exact).max()
+    reference = np.abs((torch.from_numpy(a) @ torch.from_numpy(b)).numpy() - exact).max()
+    assert own <= 2 * reference
