@@ -143,12 +143,19 @@ class ContractionEmitter:
         rows = self.t.rows
 
         def copy(block: Expr) -> tirx.Stmt:
-            stores = []
-            for r in range(rows):
-                at = (block * self.sums + self._flat_sum()) * rows + r
-                value = self._y_at(self._clamped(first + block * rows + r))
-                stores.append(tirx.BufferStore(self.packed_y, value, [at]))
-            return nest(self.c.reduced, sequence(stores))
+            before: list[tirx.Stmt] = []
+            inside: list[tirx.Stmt] = []
+            sources = [
+                self._named(f"row_{r}", self._clamped(first + block * rows + r), before)
+                for r in range(rows)
+            ]
+            panel = self._named("panel", block * self.sums * rows, before)
+            at = self._named("at", panel + self._flat_sum() * rows, inside)
+            inside += [
+                tirx.BufferStore(self.packed_y, self._y_at(row), [at + r])
+                for r, row in enumerate(sources)
+            ]
+            return sequence([*before, nest(self.c.reduced, sequence(inside))])
 
         return loop(blocks, copy, "block")
 
@@ -160,77 +167,69 @@ class ContractionEmitter:
     def _ramp(self, start: Expr) -> Expr:
         return tirx.Ramp(start, _int(1), self.t.lanes) if self.t.lanes > 1 else start
 
-    def _register_tile(self, first: Expr, block: Expr, tile: Expr, sums: list[Axis]) -> tirx.Stmt:
-        """Sum over `sums` in registers, then add the register tile to `tile`.
+    def _register_tile(self, first: Expr, block: Expr, x: Expr, sums: list[Axis]) -> tirx.Stmt:
+        """Sum over `sums` in registers, then add the register tile to the buffer `tile`.
 
-        Each pass starts from zero: short sums added up err less than one long sum.
+        Each pass starts from zero: short sums added up err less than one long sum. `x` is where
+        the tile begins in X: a position if X is packed, a column otherwise.
         """
         t = self.t
-        accumulators = [
-            [tirx.decl_buffer((t.lanes,), _FLOAT, f"acc_{r}_{v}") for v in range(t.vectors)]
-            for r in range(t.rows)
-        ]
-        whole = self._ramp(_int(0))
-
-        def in_tile(r: int, v: int) -> Expr:
-            return self._ramp((block * t.rows + r) * t.width + v * t.lanes)
-
         cells = [(r, v) for r in range(t.rows) for v in range(t.vectors)]
-        before: list[tirx.Stmt] = [tirx.AllocBuffer(accumulators[r][v]) for r, v in cells]
+        sum_of = {(r, v): tirx.decl_buffer((t.lanes,), _FLOAT, f"sum_{r}_{v}") for r, v in cells}
+        whole = self._ramp(_int(0))
         zero = self._wide(tirx.FloatImm(_FLOAT, 0.0))
-        before += [tirx.BufferStore(accumulators[r][v], zero, [whole]) for r, v in cells]
-        rows = [Var(f"row_{r}", _I64) for r in range(t.rows)]
-        if self.packed_y is None:
-            before += [
-                tirx.Bind(row, self._clamped(first + block * t.rows + r))
-                for r, row in enumerate(rows)
+        before: list[tirx.Stmt] = [tirx.AllocBuffer(cell) for cell in sum_of.values()]
+        before += [tirx.BufferStore(cell, zero, [whole]) for cell in sum_of.values()]
+        origin = self._named("origin", block * (t.rows * t.width), before)
+        if self.packed_y is not None:
+            ys = [self._named("y_panel", block * self.sums * t.rows, before)]
+        else:
+            ys = [
+                self._named(f"row_{r}", self._clamped(first + block * t.rows + r), before)
+                for r in range(t.rows)
             ]
-        step = self._step(block, tile, accumulators, rows)
-        after = [
-            tirx.BufferStore(
-                self.tile,
-                tirx.BufferLoad(self.tile, [in_tile(r, v)])
-                + tirx.BufferLoad(accumulators[r][v], [whole]),
-                [in_tile(r, v)],
-            )
-            for r, v in cells
-        ]
-        return sequence([*before, nest(sums, step), *after])
+        after: list[tirx.Stmt] = []
+        for r, v in cells:
+            at = [self._ramp(origin + (r * t.width + v * t.lanes))]
+            total = tirx.BufferLoad(self.tile, at) + tirx.BufferLoad(sum_of[r, v], [whole])
+            after.append(tirx.BufferStore(self.tile, total, at))
+        return sequence([*before, nest(sums, self._step(x, ys, sum_of)), *after])
 
-    def _step(
-        self, block: Expr, tile: Expr, accumulators: list[list[Var]], rows: list[Var]
-    ) -> tirx.Stmt:
+    def _step(self, x: Expr, ys: list[Expr], sum_of: dict[tuple[int, int], Var]) -> tirx.Stmt:
         """Multiply and add one summed element into every cell of the register tile."""
         t = self.t
         whole = self._ramp(_int(0))
         statements: list[tirx.Stmt] = []
-        xs = []
-        for v in range(t.vectors):
-            load = self._load_x(tile, v)
-            xs.append(Var(f"x_{v}", load.ty))
-            statements.append(tirx.Bind(xs[-1], load))
+        xs = self._load_x(x, statements)
+        if self.packed_y is not None:
+            at = self._named("y_at", ys[0] + self._flat_sum() * t.rows, statements)
         for r in range(t.rows):
-            if self.packed_y is None:
-                scalar = self._y_at(rows[r])
+            if self.packed_y is not None:
+                scalar = tirx.BufferLoad(self.packed_y, [at + r])
             else:
-                at = (block * self.sums + self._flat_sum()) * t.rows + r
-                scalar = tirx.BufferLoad(self.packed_y, [at])
+                scalar = self._y_at(ys[r])
             y = Var(f"y_{r}", xs[0].ty)
             statements.append(tirx.Bind(y, self._wide(scalar)))
             for v in range(t.vectors):
-                cell = accumulators[r][v]
+                cell = sum_of[r, v]
                 total = tirx.BufferLoad(cell, [whole]) + y * xs[v]
                 statements.append(tirx.BufferStore(cell, total, [whole]))
         return sequence(statements)
 
-    def _load_x(self, tile: Expr, v: int) -> Expr:
+    def _load_x(self, x: Expr, statements: list[tirx.Stmt]) -> list[Var]:
+        """Load the vectors of X for one summed element."""
         t = self.t
         if self.packed_x is not None:
-            at = (self._x_panel(tile) * self.sums + self._flat_sum()) * t.width + v * t.lanes
-            return tirx.BufferLoad(self.packed_x, [self._ramp(at)])
-        column = self._start(tile) + v * t.lanes
-        index = substitute(self.c.x.indices[0], {self.c.lane.var: column})
-        return tirx.BufferLoad(self.c.x.source, [self._ramp(index)])
+            source, index = self.packed_x, x + self._flat_sum() * t.width
+        else:
+            source, index = self.c.x.source, substitute(self.c.x.indices[0], {self.c.lane.var: x})
+        at = self._named("x_at", index, statements)
+        vectors = []
+        for v in range(t.vectors):
+            load = tirx.BufferLoad(source, [self._ramp(at + v * t.lanes)])
+            vectors.append(Var(f"x_{v}", load.ty))
+            statements.append(tirx.Bind(vectors[-1], load))
+        return vectors
 
     # -- one block of rows by one tile of columns ---------------------------------------------
 
@@ -242,6 +241,11 @@ class ContractionEmitter:
             lambda i: tirx.BufferStore(self.tile, self._wide(zero), [self._ramp(i * t.lanes)]),
             "cell",
         )
+        start_of_x: list[tirx.Stmt] = []
+        x = self._start(tile)
+        if self.packed_x is not None:
+            x = self._x_panel(tile) * self.sums * t.width
+        x = self._named("x", x, start_of_x)
         outermost, *others = self.c.reduced
         passes = self._simplify(divide_up(outermost.extent, _int(t.sum_block)))
 
@@ -257,13 +261,15 @@ class ContractionEmitter:
             inner = Axis(Var(outermost.var.name, _I64), steps, True)
             body = loop(
                 blocks,
-                lambda b: self._register_tile(first, b, tile, [inner, *others]),
+                lambda b: self._register_tile(first, b, x, [inner, *others]),
                 "block",
             )
             # The loop runs over a part of the axis: shift every use of its variable.
             return substitute(body, {outermost.var: start + inner.var})
 
-        return sequence([clear, loop(passes, one_pass, "pass"), self._store(first, tile)])
+        return sequence(
+            [*start_of_x, clear, loop(passes, one_pass, "pass"), self._store(first, tile)]
+        )
 
     def _store(self, first: Expr, tile: Expr) -> tirx.Stmt:
         t, c = self.t, self.c

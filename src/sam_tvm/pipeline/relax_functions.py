@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
@@ -41,9 +42,9 @@ class _Rewriter(PyExprMutator):
         """Replace one variable, if it is an input."""
         return self.inputs[var] if var in self.inputs else super().visit_var_(var)
 
-    def visit_constant_(self, constant: relax.Constant) -> relax.Expr:
+    def visit_generic_const_(self, constant: tvm.ir.GenericConst) -> relax.Expr:
         """Replace one constant, if it is large."""
-        array = constant.data.numpy()
+        array = constant.value.numpy()
         if array.nbytes < LARGE_CONSTANT_BYTES:
             return constant
         digest = content_hash(array)
