@@ -1,6 +1,7 @@
 import pytest
 
 from sam_tvm.pipeline.store import ArtifactError, Store
+from sam_tvm.runtime.errors import UserError
 
 
 @pytest.fixture
@@ -44,15 +45,38 @@ def test_missing_stage_names_the_script_to_run(store):
         store.file("export", "exported.pt2", "scripts/01_export.py")
 
 
-def test_failed_stage_leaves_the_former_outputs(store):
-    store.commit("export", "key", make_file("exported.pt2", "program"), {})
-
-    def fail(folder):
+def failing(error: BaseException):
+    def make(folder):
         (folder / "exported.pt2").write_text("half")
-        raise ValueError("no")
+        raise error
 
+    return make
+
+
+def test_failed_stage_removes_the_stale_outputs_and_what_was_made_of_them(store):
+    store.commit("export", "key", make_file("exported.pt2", "program"), {})
+    store.commit("import", "key", make_file("module.json", "module"), {})
     with pytest.raises(ValueError, match="no"):
-        store.commit("export", "key-2", fail, {})
+        store.commit("export", "key-2", failing(ValueError("no")), {})
+    assert store.record("export") is None
+    assert store.record("import") is None
+    assert [path.name for path in store.folder.iterdir()] == ["manifest.json"]
+
+
+def test_failed_later_stage_keeps_the_earlier_one(store):
+    store.commit("export", "key", make_file("exported.pt2", "program"), {})
+    store.commit("import", "key", make_file("module.json", "module"), {})
+    with pytest.raises(ValueError, match="no"):
+        store.commit("import", "key-2", failing(ValueError("no")), {})
+    assert store.is_current("export", "key")
+    assert store.record("import") is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("no such file")])
+def test_interrupted_stage_leaves_the_former_outputs(store, error):
+    store.commit("export", "key", make_file("exported.pt2", "program"), {})
+    with pytest.raises(type(error)):
+        store.commit("export", "key-2", failing(error), {})
     assert store.file("export", "exported.pt2", "").read_text() == "program"
     assert sorted(path.name for path in store.folder.iterdir()) == [
         "exported.pt2",

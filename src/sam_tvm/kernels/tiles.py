@@ -274,8 +274,10 @@ class ContractionEmitter:
     def _store(self, first: Expr, tile: Expr) -> tirx.Stmt:
         t, c = self.t, self.c
         columns: Expr = _int(t.width)
+        named: list[tirx.Stmt] = []
         if constant_value(self.width) is None:
-            columns = tirx.min(columns, self.width - tile * t.width)
+            left = tirx.min(columns, self.width - tile * t.width)
+            columns = self._named("columns", left, named)
 
         def cell(r: Expr, i: Expr) -> tirx.Stmt:
             point: dict[Var, Expr] = {c.lane.var: self._start(tile) + i}
@@ -285,11 +287,10 @@ class ContractionEmitter:
             value = substitute(substitute(c.value, point), {c.accumulator: total})
             return tirx.BufferStore(c.output, value, [substitute(c.index, point)])
 
-        return loop(
-            self.rows,
-            lambda r: vector_loop(columns, t.lanes, lambda i: cell(r, i), self.analyzer),
-            "row",
-        )
+        def row(r: Expr) -> tirx.Stmt:
+            return vector_loop(columns, t.lanes, lambda i: cell(r, i), self.analyzer)
+
+        return sequence([*named, loop(self.rows, row, "row")])
 
     # -- everything ---------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from sam_tvm.pipeline.files import sha256_of_file
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.passes import pipeline
 from sam_tvm.pipeline.stage import Outcome, one_line, run_stage
+from sam_tvm.pipeline.store import MissingArtifactError
 from sam_tvm.runtime.errors import UserError
 
 MADE_BY = "scripts/03_build.py"
@@ -53,7 +54,9 @@ def _facts(target: tvm.target.Target, library: str) -> dict[str, Any]:
 def _module_hash(job: Job, component: Component) -> str:
     record = job.store(component).record(importing.STAGE)
     if record is None:
-        raise UserError(f"{component.name} is not imported: run {importing.MADE_BY} first")
+        raise MissingArtifactError(
+            f"{component.name} is not imported: run {importing.MADE_BY} first"
+        )
     return record["files"][importing.MODULE]["sha256"]
 
 
@@ -124,6 +127,8 @@ def _build_model(job: Job, model: str, target: tvm.target.Target) -> Outcome:
     name = f"{model}_end_to_end"
     try:
         return Outcome(name, skipped=not _build_end_to_end(job, model, target))
+    except MissingArtifactError as error:
+        return Outcome(name, error=one_line(error))
     except UserError:
         raise
     except Exception as error:

@@ -16,7 +16,8 @@ from sam_tvm.models.sam3.build import bpe_path
 from sam_tvm.pipeline import build, files, importing
 from sam_tvm.pipeline.export import STAGE as EXPORT_STAGE
 from sam_tvm.pipeline.job import Job, version
-from sam_tvm.pipeline.stage import Outcome
+from sam_tvm.pipeline.stage import Outcome, one_line
+from sam_tvm.pipeline.store import MissingArtifactError
 from sam_tvm.pipeline.weights_file import write_safetensors
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.manifest import seal
@@ -139,7 +140,7 @@ def write_bundle(job: Job, model: str) -> bool:
     store, stage = job.model_store(model), build.stage_name(job)
     record = store.record(stage)
     if record is None:
-        raise UserError(f"{model} has no end-to-end library: run {build.MADE_BY} first")
+        raise MissingArtifactError(f"{model} has no end-to-end library: run {build.MADE_BY} first")
     library = store.file(stage, record["library"], build.MADE_BY)
     destination = job.bundle_folder(model)
     key = files.sha256_of_json([record["key"], _params_hashes(job, model), FORMAT_VERSION])
@@ -158,8 +159,12 @@ def write_bundle(job: Job, model: str) -> bool:
 
 
 def bundle_models(job: Job) -> list[Outcome]:
-    """Write a bundle for each model of the job."""
-    return [
-        Outcome(f"{model}-{job.build_name}", skipped=not write_bundle(job, model))
-        for model in job.models
-    ]
+    """Write a bundle for each model of the job; a model that was not built has none."""
+    outcomes = []
+    for model in job.models:
+        name = f"{model}-{job.build_name}"
+        try:
+            outcomes.append(Outcome(name, skipped=not write_bundle(job, model)))
+        except MissingArtifactError as error:
+            outcomes.append(Outcome(name, error=one_line(error)))
+    return outcomes

@@ -127,6 +127,12 @@ def _run_case(
     return rows
 
 
+def _failure(case: EndToEndCase, error: str) -> dict[str, Any]:
+    """The report's entry of a case that did not run."""
+    header = {"model": MODEL, "case": case.name, "picture": case.picture}
+    return {**header, "passed": False, "detections": None, "error": error}
+
+
 def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The report's end-to-end entries of the job's SAM3 bundle, and the models' weights.
 
@@ -134,12 +140,14 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     does not run is an entry with its error.
     """
     reference, weights = _reference(job)
+    if not job.bundle_folder(MODEL).is_dir():
+        missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
+        return [_failure(case, missing) for case in CASES], {MODEL: weights}
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
     rows: list[dict[str, Any]] = []
     for case in tqdm(CASES, desc="end to end", unit="case"):
         try:
             rows += _run_case(segmenter, case, reference, job.folder / "end_to_end")
         except Exception as error:
-            failure = {"passed": False, "detections": None, "error": one_line(error)}
-            rows.append({"model": MODEL, "case": case.name, "picture": case.picture, **failure})
+            rows.append(_failure(case, one_line(error)))
     return rows, {MODEL: weights}

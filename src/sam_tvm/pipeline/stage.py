@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from sam_tvm.components.base import Component
+from sam_tvm.pipeline.store import MissingArtifactError
 from sam_tvm.runtime.errors import UserError
 
 
@@ -33,7 +34,7 @@ def run_stage(
 ) -> list[Outcome]:
     """Run `work` for each component; it returns whether there was anything to do.
 
-    A component that fails does not stop the others; bad input from the user does.
+    A component that fails, or whose earlier stage did, does not stop the others; bad input does.
     """
     outcomes = []
     with tqdm(list(components), desc=title, unit="component") as bar:
@@ -41,6 +42,8 @@ def run_stage(
             bar.set_postfix_str(component.name)
             try:
                 outcomes.append(Outcome(component.name, skipped=not work(component)))
+            except MissingArtifactError as error:
+                outcomes.append(Outcome(component.name, error=one_line(error)))
             except UserError:
                 raise
             except Exception as error:

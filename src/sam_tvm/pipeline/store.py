@@ -22,6 +22,10 @@ class ArtifactError(UserError):
     """An artifact is missing or is not what its manifest says."""
 
 
+class MissingArtifactError(ArtifactError):
+    """An earlier stage has not made (or could not make) what a stage needs."""
+
+
 class Store:
     """The artifacts of one component (or of a model's end-to-end module)."""
 
@@ -68,10 +72,10 @@ class Store:
         """
         record = self.record(stage)
         if record is None or name not in record["files"]:
-            raise ArtifactError(f"{self.folder / name} is missing: run {made_by} first")
+            raise MissingArtifactError(f"{self.folder / name} is missing: run {made_by} first")
         path, expected = self.folder / name, record["files"][name]
         if expected.get("dropped") or not path.is_file():
-            raise ArtifactError(f"{path} is gone: run {made_by} again")
+            raise MissingArtifactError(f"{path} is gone: run {made_by} again")
         if files.sha256_of_file(path) != expected["sha256"]:
             raise ArtifactError(f"{path} is corrupt (its hash differs): delete it, run {made_by}")
         return path
@@ -85,6 +89,10 @@ class Store:
     ) -> dict[str, Any]:
         """Run `make` in a staging folder, move what it wrote into place, record it.
 
+        If `make` fails, the stage's former outputs, which were made from another key, and all
+        that later stages made of them are removed: no report may speak of them. An interrupt or
+        bad input leaves them.
+
         Args:
             stage: the stage's name in the manifest.
             key: what the outputs are made from.
@@ -96,7 +104,13 @@ class Store:
             The stage's new record.
         """
         with files.staging_directory(self.folder, stage.replace("/", "-")) as staging:
-            facts = make(staging)
+            try:
+                facts = make(staging)
+            except UserError:
+                raise
+            except Exception:
+                self._invalidate(stage)
+                raise
             made = sorted(path for path in staging.rglob("*") if path.is_file())
             described = {
                 path.relative_to(staging).as_posix(): files.describe(path) for path in made
@@ -117,6 +131,20 @@ class Store:
         for name in (self.record(stage) or {"files": {}})["files"]:
             if name not in keep:
                 (self.folder / name).unlink(missing_ok=True)
+
+    def _invalidate(self, stage: str) -> None:
+        """Forget a stage and those after it, which the manifest lists in their order."""
+        stages = self.manifest.get("stages", {})
+        names = list(stages)
+        stale = names[names.index(stage) :] if stage in names else []
+        if not stale:
+            return
+        manifest = self.manifest
+        manifest["stages"] = {name: stages[name] for name in names if name not in stale}
+        files.write_json(self.folder / MANIFEST, manifest)
+        for name in stale:
+            for path in stages[name]["files"]:
+                (self.folder / path).unlink(missing_ok=True)
 
     def drop(self, stage: str, name: str) -> None:
         """Delete an output that no later stage needs, and note that it was dropped."""
