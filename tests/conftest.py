@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import runpy
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,3 +41,42 @@ def ported(job):
 def bundle(ported) -> Path:
     """The tiny SAM3 bundle."""
     return ported.bundle_folder("sam3")
+
+
+@pytest.fixture
+def copied(ported, tmp_path):
+    """Copy folders of the tiny port, which a test may then damage; returns the copy's job."""
+
+    def copy(*folders: str):
+        job = replace(ported, artifacts=tmp_path / "artifacts")
+        for folder in folders:
+            shutil.copytree(ported.folder / folder, job.folder / folder)
+        return job
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """Run a script of `scripts/` in this process, and return its exit status."""
+    from sam_tvm.console import run
+
+    def call(name: str, *arguments: str) -> int:
+        script = runpy.run_path(str(REPOSITORY / "scripts" / name))
+        return run(lambda: script["main"](arguments))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """Hash every file of a folder, by path; a folder that does not exist has none."""
+
+    def read(folder: Path) -> dict[str, str]:
+        return {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+    return read

@@ -15,9 +15,16 @@ def close_to(result: np.ndarray, exact: np.ndarray, terms: int) -> bool:
     return np.abs(result - exact).max() <= 4e-7 * math.sqrt(terms) * max(1, np.abs(exact).max())
 
 
-@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.get("mcpu", "generic"))
-@pytest.mark.parametrize(("rows", "columns", "terms"), SIZES)
-def test_static_product_equals_float64(rows, columns, terms, target):
+HOST, *OTHERS = runnable_targets()
+CASES = [(HOST, *size) for size in SIZES] + [(t, *size) for t in OTHERS for size in SIZES[1:9:2]]
+
+
+@pytest.mark.parametrize(
+    ("target", "rows", "columns", "terms"),
+    CASES,
+    ids=lambda value: value.get("mcpu", "generic") if isinstance(value, dict) else str(value),
+)
+def test_static_product_equals_float64(target, rows, columns, terms):
     run = compiled(
         relax.op.matmul, ((rows, terms), "float32"), ((terms, columns), "float32"), target=target
     )

@@ -96,17 +96,20 @@ class _Names:
 def _exp(names: _Names, argument: Expr) -> Expr:
     """Return e**x: e**r * 2**n with n = round(x / ln 2), scaled in two steps for subnormals."""
     x = names.name("x", argument)
-    # Comparisons with NaN are false: the clamped value is a number, and NaN returns at the end.
-    at_least = names.name("at_least", tirx.Select(x > _number(_LOWEST), x, _number(_LOWEST)))
-    at_most = tirx.Select(at_least < _number(_HIGHEST), at_least, _number(_HIGHEST))
+    # Comparisons with NaN are false: it passes through both bounds, but not into the integer.
+    at_least = names.name("at_least", tirx.Select(x < _number(_LOWEST), _number(_LOWEST), x))
+    at_most = tirx.Select(at_least > _number(_HIGHEST), _number(_HIGHEST), at_least)
     clamped = names.name("clamped", at_most)
-    n = names.name("n", tirx.nearbyint(clamped * _number(_LOG2_E)))
+    finite = tirx.Select(clamped > _number(_LOWEST), clamped, _number(_LOWEST))
+    scaled = names.name("scaled", finite * _number(_LOG2_E))
+    # Rounding by truncation: TVM has vector forms of conversions, not of `nearbyint`.
+    half_up = tirx.Select(scaled < _number(0.0), _number(-0.5), _number(0.5))
+    exponent = names.name("exponent", tirx.Cast("int32", scaled + half_up))
+    n = names.name("n", tirx.Cast("float32", exponent))
     r = names.name("r", (clamped - n * _number(_LN2_HIGH)) - n * _number(_LN2_LOW))
     value = r * r * _polynomial(_EXP, r) + r + _number(1.0)
-    exponent = names.name("exponent", tirx.Cast("int32", n))
     half = names.name("half", exponent >> tirx.IntImm("int32", 1))
-    result = value * _power_of_two(half) * _power_of_two(exponent - half)
-    return names.name("power", tirx.Select(tirx.isnan(x), x, result))
+    return names.name("power", value * _power_of_two(half) * _power_of_two(exponent - half))
 
 
 def _power_of_two(n: Expr) -> Expr:
@@ -124,11 +127,10 @@ def _erf(names: _Names, argument: Expr) -> Expr:
     size = names.name("size", tirx.abs(x))
     square = names.name("square", x * x)
     small = names.name("small", x + x * _polynomial(_ERF_SMALL, square))
-    capped = names.name("capped", tirx.Select(size < _number(4.0), size, _number(4.0)))
+    capped = names.name("capped", tirx.Select(size > _number(4.0), _number(4.0), size))
     tail = _exp(names, _polynomial(_ERF_LARGE, capped))
     large = _with_sign_of(names, x, _number(1.0) - tail)
-    result = tirx.Select(size < _number(_ERF_SPLIT), small, large)
-    return names.name("erf", tirx.Select(tirx.isnan(x), x, result))
+    return names.name("erf", tirx.Select(size < _number(_ERF_SPLIT), small, large))
 
 
 def _tanh(names: _Names, argument: Expr) -> Expr:

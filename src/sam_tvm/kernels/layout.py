@@ -60,37 +60,43 @@ class FlatBuffers:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._flat: dict[Var, Var] = {}
-        self._kept: dict[Var, int] = {}
-        self.declarations: list[tirx.Stmt] = []
+        self._dropped: dict[Var, int] = {}
+        self._declared: dict[Var, list[tirx.Stmt]] = {}
+
+    @property
+    def declarations(self) -> list[tirx.Stmt]:
+        """What declares the buffers that live as long as the function."""
+        return [statement for statements in self._declared.values() for statement in statements]
 
     def view(self, buffer: Var) -> Var:
-        """Return the one-dimensional buffer; whole buffers are declared at the function's top."""
+        """Return the one-dimensional buffer."""
         if buffer not in self._flat:
-            shape = product(list(buffer.shape)) if buffer.shape else integer(1, "int64")
-            shape = self._program.analyzer.simplify(shape)
+            shape = self._program.analyzer.simplify(product(list(buffer.shape)))
             if buffer in self._program.locals:
                 flat, statements = scratch(shape, buffer.dtype, buffer.name)
-                self.declarations += statements
             else:
-                flat = tirx.decl_buffer(
-                    (shape,), buffer.dtype, f"{buffer.name}_flat", data=buffer.data
-                )
-                self.declarations.append(tirx.DeclBuffer(flat, data=buffer.data))
-            self._flat[buffer] = flat
-            self._kept[buffer] = 0
+                name = f"{buffer.name}_flat"
+                flat = tirx.decl_buffer((shape,), buffer.dtype, name, data=buffer.data)
+                statements = [tirx.DeclBuffer(flat, data=buffer.data)]
+            self._flat[buffer], self._declared[buffer] = flat, statements
+            self._dropped[buffer] = 0
         return self._flat[buffer]
 
     def make_local(self, buffer: Var, dropped: int) -> list[tirx.Stmt]:
-        """Let `buffer` live inside a loop over its first `dropped` dimensions."""
+        """Let `buffer` live inside a loop over its first `dropped` dimensions.
+
+        Returns what allocates it there.
+        """
         shape = self._program.analyzer.simplify(product(list(buffer.shape[dropped:])))
         self._flat[buffer], statements = scratch(shape, buffer.dtype, buffer.name)
-        self._kept[buffer] = dropped
+        self._dropped[buffer] = dropped
+        self._declared.pop(buffer, None)
         return statements
 
     def index(self, buffer: Var, indices: tuple[Expr, ...] | list[Expr]) -> Expr:
         """Return the linear index of an element."""
         self.view(buffer)
-        skip = self._kept[buffer]
+        skip = self._dropped[buffer]
         linear: Expr = integer(0, "int64")
         for extent, i in list(zip(buffer.shape, indices, strict=True))[skip:]:
             linear = linear * extent + i

@@ -37,9 +37,9 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
     contractions = _take_contractions(program, flat)
     statements = []
     rules = {"elementwise"}
-    alone = {i for i, stage in enumerate(program.stages) if stage.name in contractions}
+    alone = {i for i, stage in enumerate(program.stages) if stage.buffers[0] in contractions}
     for stages, prefix in group_stages(program, alone):
-        contraction = contractions.get(stages[0].name)
+        contraction = contractions.get(stages[0].buffers[0])
         if contraction is not None:
             tiling = choose_tiling(contraction, unit)
             statements.append(emit_contraction(contraction, tiling, program.analyzer))
@@ -55,9 +55,9 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
     return _finish(program.function, body), rule
 
 
-def _take_contractions(program: Program, flat: FlatBuffers) -> dict[str, Contraction]:
-    """Return the contractions by stage; an epilogue that joined one is no stage any more."""
-    found: dict[str, Contraction] = {}
+def _take_contractions(program: Program, flat: FlatBuffers) -> dict[Var, Contraction]:
+    """Return the contractions by output; an epilogue that joined one is no stage any more."""
+    found: dict[Var, Contraction] = {}
     for stage in list(program.stages):
         if not is_contraction(stage):
             continue
@@ -65,7 +65,7 @@ def _take_contractions(program: Program, flat: FlatBuffers) -> dict[str, Contrac
         contraction = classify(program, stage, epilogue, flat)
         if contraction is None:
             continue
-        found[stage.name] = contraction
+        found[(epilogue or stage).buffers[0]] = contraction
         if epilogue is not None:
             # What the epilogue stores now comes from the contraction, at the epilogue's place:
             # all that it reads has been computed by then.

@@ -1,4 +1,4 @@
-"""What a CPU target's vector unit looks like: lanes, registers, a GEMM tile that fits them."""
+"""What a CPU target's vector unit looks like: lanes and registers."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from tvm.target import codegen
 
 @dataclass(frozen=True)
 class VectorUnit:
-    """Widths in float32 elements and the register tile of a contraction.
+    """A vector unit.
 
     Attributes:
         lanes: float32 elements in one vector register.
-        tile_rows: rows of a register tile (broadcast operand).
-        tile_vectors: vectors per row of a register tile.
-
+        registers: how many vector registers there are.
     """
 
     lanes: int
-    tile_rows: int
-    tile_vectors: int
+    registers: int
 
 
-AVX512 = VectorUnit(lanes=16, tile_rows=12, tile_vectors=2)  # 24 of 32 registers accumulate
-AVX2 = VectorUnit(lanes=8, tile_rows=6, tile_vectors=2)  # 12 of 16
-NEON = VectorUnit(lanes=4, tile_rows=8, tile_vectors=2)  # 16 of 32
-GENERIC = VectorUnit(lanes=4, tile_rows=4, tile_vectors=2)  # SSE2: 8 of 16
+AVX512 = VectorUnit(lanes=16, registers=32)
+AVX2 = VectorUnit(lanes=8, registers=16)
+NEON = VectorUnit(lanes=4, registers=32)
+GENERIC = VectorUnit(lanes=4, registers=16)  # SSE2, and what is not known
 
 
 def vector_unit(target: tvm.target.Target) -> VectorUnit:

@@ -17,6 +17,8 @@ _BLOCK_ROWS = 96  # rows of Y that share one pass over X
 _Y_BLOCK = 1 << 17  # float32 elements of Y kept in the second-level cache
 _SUM_BLOCK = 256  # summed elements per pass: X's slice of 256 x 32 fits the first-level cache
 _FAR = 512  # elements between rows of X beyond which each lies on a page of its own
+_MOST_ROWS = 12
+_LOAD_COST = 0.3  # of a load in multiplications, measured
 _TASKS = 16  # tasks a parallel loop should have
 
 
@@ -77,25 +79,27 @@ def choose_tiling(contraction: Contraction, unit: VectorUnit) -> Tiling:
 
 
 def _register_tile(width: int | None, unit: VectorUnit) -> tuple[int, int, int]:
-    """Return lanes, vectors and rows: the least waste on the width, then the default shape."""
+    """Return lanes, vectors and rows of the register tile that should take the least time."""
     if width is not None and width < unit.lanes:
         lanes = 1
         while lanes * 2 <= width:
             lanes *= 2
-        return lanes, 1, unit.tile_rows
-    accumulators = unit.tile_rows * unit.tile_vectors
-    if width is None:
-        return unit.lanes, unit.tile_vectors, unit.tile_rows
+        return lanes, 1, _rows(1, unit)
 
-    def waste(vectors: int) -> tuple[float, int]:
-        tile = vectors * unit.lanes
-        return -(-width // tile) * tile / width, abs(vectors - unit.tile_vectors)
+    def cost(vectors: int) -> float:
+        tile, rows = vectors * unit.lanes, _rows(vectors, unit)
+        waste = 1.0 if width is None else -(-width // tile) * tile / width
+        loads = (vectors + rows) / (vectors * rows)  # per multiplication
+        return waste * (1 + _LOAD_COST * loads)
 
-    choices = [v for v in range(1, 6) if v * unit.lanes <= width and v * v <= accumulators]
-    if len(choices) > 1 and unit.tile_vectors in choices:
-        choices.remove(1)  # one vector per row loads more than it multiplies
-    vectors = min(choices, key=waste)
-    return unit.lanes, vectors, max(1, accumulators // vectors)
+    choices = range(1, min(5, width // unit.lanes if width is not None else 2) + 1)
+    vectors = min(choices, key=cost)
+    return unit.lanes, vectors, _rows(vectors, unit)
+
+
+def _rows(vectors: int, unit: VectorUnit) -> int:
+    """Return the rows whose sums fit the registers beside a row of X and one element of Y."""
+    return max(1, min(_MOST_ROWS, (unit.registers - 1 - vectors) // vectors))
 
 
 def _even(height: int, rows: int) -> int:

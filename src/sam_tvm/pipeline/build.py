@@ -16,8 +16,7 @@ from sam_tvm.pipeline.files import sha256_of_file
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.passes import pipeline
 from sam_tvm.pipeline.stage import Outcome, one_line, run_stage
-from sam_tvm.pipeline.store import MissingArtifactError
-from sam_tvm.runtime.errors import UserError
+from sam_tvm.pipeline.store import OUTSIDE_ERRORS, MissingArtifactError
 
 MADE_BY = "scripts/03_build.py"
 
@@ -129,7 +128,7 @@ def _build_model(job: Job, model: str, target: tvm.target.Target) -> Outcome:
         return Outcome(name, skipped=not _build_end_to_end(job, model, target))
     except MissingArtifactError as error:
         return Outcome(name, error=one_line(error))
-    except UserError:
+    except OUTSIDE_ERRORS:
         raise
     except Exception as error:
         return Outcome(name, error=one_line(error))

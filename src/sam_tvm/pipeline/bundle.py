@@ -19,8 +19,8 @@ from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.stage import Outcome, one_line
 from sam_tvm.pipeline.store import MissingArtifactError
 from sam_tvm.pipeline.weights_file import write_safetensors
-from sam_tvm.runtime.errors import UserError
-from sam_tvm.runtime.manifest import seal
+from sam_tvm.runtime.errors import BundleError, UserError
+from sam_tvm.runtime.manifest import read_manifest, seal, verify_files
 from sam_tvm.runtime.tokenizer import write_tokenizer
 
 FORMAT_VERSION = 1
@@ -121,15 +121,15 @@ def _params_hashes(job: Job, model: str) -> list[str]:
 
 
 def _is_current(folder: Path, key: str) -> bool:
+    """Whether the bundle was made from `key` and is whole: a damaged one is made again."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        manifest = read_manifest(folder)
+        if manifest.raw.get("key") != key:
+            return False
+        verify_files(manifest)
+    except BundleError:
         return False
-    return manifest.get("key") == key and all(
-        (folder / entry["path"]).is_file()
-        and (folder / entry["path"]).stat().st_size == entry["bytes"]
-        for entry in manifest["files"].values()
-    )
+    return True
 
 
 def write_bundle(job: Job, model: str) -> bool:

@@ -51,6 +51,7 @@ def _reference(job: Job) -> tuple[Path, dict[str, Any]]:
             "output": str(folder),
             "key": key,
         }
+        result.unlink(missing_ok=True)  # an interrupted worker leaves fresh cases among former ones
         run_worker(WORKER, request)
     return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
 

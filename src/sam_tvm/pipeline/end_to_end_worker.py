@@ -17,13 +17,17 @@ from tqdm import tqdm
 
 from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
 from sam_tvm.models.presets import get_preset
-from sam_tvm.models.sam3.weights import load_model
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.detections import widest_gap_threshold
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
-from sam_tvm.pipeline.reference_worker import assert_unpatched, save_arrays
+from sam_tvm.pipeline.reference_worker import (
+    assert_unpatched,
+    end_in_order,
+    load_reference,
+    save_arrays,
+)
 
 
 def add_point(processor: Any, point: tuple[float, ...], label: bool, state: dict) -> dict:
@@ -78,15 +82,15 @@ def run_case(processor: Any, case: EndToEndCase, folder: Path) -> None:
 
 def main() -> int:
     """Answer the request named on the command line."""
+    end_in_order()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     assert_unpatched()
     silence_harmless_warnings()
     preset, folder = get_preset(request["preset"]), Path(request["output"])
-    checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
     with reference_environment():
         from sam3.model.sam3_image_processor import Sam3Processor
 
-        model, weights = load_model(preset, checkpoint, request["seed"])
+        model, weights = load_reference(request)
         processor = Sam3Processor(model, resolution=preset.sam3.image_size, device="cpu")
         for case in tqdm(CASES, desc="Sam3Processor", unit="case"):
             run_case(processor, case, folder)

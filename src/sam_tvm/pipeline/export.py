@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,17 @@ def export_program(
         )
 
 
+def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a program to `path`, through memory: torch's writer aborts the process on a full disk.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    path.write_bytes(buffer.getbuffer())
+
+
 class _Exporter:
     """Exports components of one job; builds the model when the first one needs it."""
 
@@ -89,7 +101,7 @@ class _Exporter:
         model, weights = self.loaded
 
         def make(folder: Path) -> dict[str, Any]:
-            torch.export.save(export_program(component, config, model), folder / EXPORTED)
+            save_program(export_program(component, config, model), folder / EXPORTED)
             checkpoint = self.job.checkpoint
             return {
                 "weights": asdict(weights),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import tvm
+import tvm_ffi
 from torch.export.graph_signature import InputKind
 from tvm.relax.frontend.torch import from_exported_program
 
@@ -25,6 +26,10 @@ MODULE = "module.json"
 SCRIPT = "module.py"
 PARAMS = "params.safetensors"
 MADE_BY = "scripts/02_import.py"
+
+# Else an interrupt in one of TVM's Python callbacks comes back as a RuntimeError: a failure of the
+# component, after which the next one would be taken up.
+tvm_ffi.register_error("KeyboardInterrupt", KeyboardInterrupt)
 
 
 class UnsupportedOperatorsError(Exception):

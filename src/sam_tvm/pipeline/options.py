@@ -41,7 +41,8 @@ def job_from_options(options: argparse.Namespace) -> Job:
     """The job that parsed options describe.
 
     Raises:
-        UserError: for an unknown preset, component or precision, or a checkpoint that is no file.
+        UserError: for an unknown preset, component, precision or target, or a checkpoint that is
+            no file.
     """
     precision = getattr(options, "precision", "float32")
     if precision not in PRECISIONS:
@@ -51,7 +52,7 @@ def job_from_options(options: argparse.Namespace) -> Job:
     checkpoint = getattr(options, "checkpoint", None)
     if checkpoint is not None and not checkpoint.is_file():
         raise UserError(f"there is no checkpoint {checkpoint}: give the path of a file")
-    return Job(
+    job = Job(
         preset=get_preset(options.preset),
         components=components.select(options.only),
         checkpoint=checkpoint,
@@ -61,3 +62,8 @@ def job_from_options(options: argparse.Namespace) -> Job:
         artifacts=options.artifacts,
         drop=options.drop,
     )
+    if "target" in options:
+        from sam_tvm.pipeline import targets  # loads TVM
+
+        targets.resolve(job.target)
+    return job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,16 +33,25 @@ def run_worker(module: str, request: dict[str, Any]) -> None:
 
     Raises:
         WorkerError: if it ends with a non-zero status.
-        KeyboardInterrupt: if it was interrupted.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps(request), encoding="utf-8")
-        process = subprocess.run([sys.executable, "-m", module, str(path)], check=False)
-    if process.returncode == -2:
-        raise KeyboardInterrupt
-    if process.returncode:
-        raise WorkerError(f"{module} ended with status {process.returncode}")
+        # The terminal interrupts both processes: the worker ignores it, as it inherits here, and
+        # is ended by this one.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = subprocess.Popen([sys.executable, "-m", module, str(path)])
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        with process:
+            try:
+                status = process.wait()
+            except BaseException:
+                process.terminate()
+                raise
+    if status:
+        raise WorkerError(f"{module} ended with status {status}")
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,8 @@ def ask(job: Job, selected: Sequence[Component], precision: str) -> Reference:
     current = {component.name: _key(job, component) for component in selected}
     missing = [c for c in selected if not _is_current(folder, c, current[c.name])]
     if missing:
+        for component in missing:  # an interrupted worker leaves fresh cases among former ones
+            (folder / component.name / MARK).unlink(missing_ok=True)
         run_worker(WORKER, _request(job, missing, precision, folder))
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     for component in missing:

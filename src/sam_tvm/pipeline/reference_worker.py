@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,7 +27,7 @@ from sam_tvm.components.base import Case, Component
 from sam_tvm.components.inputs import make_inputs
 from sam_tvm.models.presets import get_preset
 from sam_tvm.models.referee import float64_evaluation
-from sam_tvm.models.sam3.weights import load_model
+from sam_tvm.models.sam3.weights import WeightsInfo, load_model
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
@@ -43,6 +44,28 @@ def assert_unpatched() -> None:
     loaded = [name for name in FORBIDDEN if name in sys.modules]
     if loaded:
         raise RuntimeError(f"not a reference: {', '.join(loaded)} is imported in this process")
+
+
+def end_in_order() -> None:
+    """Let SIGTERM, which ends the worker of an interrupted run, unwind: temporary files go."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
+def load_reference(request: dict[str, Any]) -> tuple[nn.Module, WeightsInfo]:
+    """The unpatched model of a request; a checkpoint's values are those that `sam3` itself loads.
+
+    Ours is loaded first, which refuses what does not fit: `sam3` would only print it.
+    """
+    checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
+    model, weights = load_model(get_preset(request["preset"]), checkpoint, request["seed"])
+    if checkpoint is not None:
+        from sam3.model_builder import _load_checkpoint
+
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(torch.nan)
+        _load_checkpoint(model, str(checkpoint))
+    return model, weights
 
 
 def evaluate(model: nn.Module, component: Component, inputs: dict[str, np.ndarray], double: bool):
@@ -95,12 +118,12 @@ def run_cases(request: dict[str, Any], model: nn.Module) -> dict[str, str]:
 
 def main() -> int:
     """Answer the request named on the command line."""
+    end_in_order()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     assert_unpatched()
     silence_harmless_warnings()
-    checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
     with reference_environment():
-        model, weights = load_model(get_preset(request["preset"]), checkpoint, request["seed"])
+        model, weights = load_reference(request)
         errors = run_cases(request, model)
     assert_unpatched()
     result = {"weights": asdict(weights), "errors": errors}

@@ -25,7 +25,7 @@ def read_report(job: Job) -> dict[str, Any]:
     """The report as it stands, empty where there is none."""
     try:
         return json.loads(report_path(job).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # no JSON, or no text at all
         return {}
 
 

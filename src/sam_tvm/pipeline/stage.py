@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from sam_tvm.components.base import Component
-from sam_tvm.pipeline.store import MissingArtifactError
+from sam_tvm.pipeline.store import OUTSIDE_ERRORS, MissingArtifactError
 from sam_tvm.runtime.errors import UserError
 
 
@@ -34,7 +34,8 @@ def run_stage(
 ) -> list[Outcome]:
     """Run `work` for each component; it returns whether there was anything to do.
 
-    A component that fails, or whose earlier stage did, does not stop the others; bad input does.
+    A component that fails, or whose earlier stage did, does not stop the others; what lies
+    outside of it (`OUTSIDE_ERRORS`) does.
     """
     outcomes = []
     with tqdm(list(components), desc=title, unit="component") as bar:
@@ -44,7 +45,7 @@ def run_stage(
                 outcomes.append(Outcome(component.name, skipped=not work(component)))
             except MissingArtifactError as error:
                 outcomes.append(Outcome(component.name, error=one_line(error)))
-            except UserError:
+            except OUTSIDE_ERRORS:
                 raise
             except Exception as error:
                 bar.write(traceback.format_exc())

@@ -16,6 +16,9 @@ from sam_tvm.pipeline import files
 from sam_tvm.runtime.errors import UserError
 
 MANIFEST = "manifest.json"
+# What the user gave, or what the system refuses (no permission, a full disk, no memory): no
+# component's own failure, and not mended by trying the next one.
+OUTSIDE_ERRORS = (UserError, OSError, MemoryError)
 
 
 class ArtifactError(UserError):
@@ -37,7 +40,7 @@ class Store:
         """The manifest, empty where there is none yet or it cannot be read."""
         try:
             return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):  # no JSON, or no text at all
             return {}
 
     def record(self, stage: str) -> dict[str, Any] | None:
@@ -90,8 +93,8 @@ class Store:
         """Run `make` in a staging folder, move what it wrote into place, record it.
 
         If `make` fails, the stage's former outputs, which were made from another key, and all
-        that later stages made of them are removed: no report may speak of them. An interrupt or
-        bad input leaves them.
+        that later stages made of them are removed: no report may speak of them. An interrupt and
+        `OUTSIDE_ERRORS` leave them.
 
         Args:
             stage: the stage's name in the manifest.
@@ -106,7 +109,7 @@ class Store:
         with files.staging_directory(self.folder, stage.replace("/", "-")) as staging:
             try:
                 facts = make(staging)
-            except UserError:
+            except OUTSIDE_ERRORS:
                 raise
             except Exception:
                 self._invalidate(stage)

@@ -128,7 +128,8 @@ def test_misfit_is_described_and_leaves_the_model_alone(model, entries, tmp_path
     changed = dict(entries)
     change(changed)
     torch.save({"model": changed}, tmp_path / "sam3.pt")
-    with pytest.raises(CheckpointError, match=f"does not fit the model: {message}") as error:
+    message = rf"does not fit the model \(expected \d+ keys, got \d+\): {message}"
+    with pytest.raises(CheckpointError, match=message) as error:
         load_checkpoint(model, tmp_path / "sam3.pt")
     assert "\n" not in str(error.value)
     assert not any(parameter.any() for parameter in model.parameters())

@@ -40,7 +40,8 @@ def load_checkpoint(model: nn.Module, path: Path) -> dict[str, int]:
     expected = {PREFIX + key: tensor for key, tensor in model.state_dict().items()}
     problems = [*_key_problems(entries, expected), *_tensor_problems(entries, expected)]
     if problems:
-        raise CheckpointError(f"{path} does not fit the model: {'; '.join(problems)}")
+        counts = _counts(entries, expected)
+        raise CheckpointError(f"{path} does not fit the model ({counts}): {'; '.join(problems)}")
     with torch.no_grad():
         for key, tensor in expected.items():
             if not tensor.is_complex():
@@ -118,6 +119,12 @@ def _key_problems(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> li
         *_listed("missing", sorted(required - entries.keys())),
         *_listed("unexpected", sorted(entries.keys() - expected.keys())),
     ]
+
+
+def _counts(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Return how many weights were expected and got; the optional frequencies do not count."""
+    optional = {key for key, tensor in expected.items() if tensor.is_complex()}
+    return f"expected {len(expected.keys() - optional)} keys, got {len(entries.keys() - optional)}"
 
 
 def _tensor_problems(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
