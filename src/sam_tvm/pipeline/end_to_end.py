@@ -36,6 +36,8 @@ def _reference(job: Job) -> tuple[Path, dict[str, Any]]:
                 "components",
                 "models",
                 "pipeline/end_to_end_worker.py",
+                "pipeline/reference_worker.py",
+                "pipeline/pictures.py",
                 "pipeline/detections.py",
                 "patches/environment",
             ),
