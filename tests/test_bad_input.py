@@ -25,6 +25,7 @@ from sam_tvm.pipeline import export
 
 EXPORT, IMPORT, BUILD, BUNDLE = "01_export.py", "02_import.py", "03_build.py", "04_bundle.py"
 SCRIPTS = (EXPORT, IMPORT, BUILD, BUNDLE, "verify_components.py", "run_end_to_end.py")
+NAMES = tuple(component.name for component in components.components("sam3"))
 SMALL = "scoring_head"  # the component that is ported fastest
 KEY = "detector.dot_prod_scoring.hs_proj.weight"
 PROGRESS_BAR = re.compile(r"\d+%\|")
@@ -68,7 +69,7 @@ def flip_byte(path: Path, share: float = 0.5) -> None:
     ("option", "known"),
     [
         ("--preset", tuple(PRESETS)),
-        ("--only", tuple(component.name for component in components.components())),
+        ("--only", NAMES),
         ("--target", ("llvm", "-mcpu=")),
         ("--precision", ("float32",)),
     ],
@@ -203,6 +204,15 @@ def test_a_checkpoint_that_changed_after_the_export_is_refused(
     assert "is gone" in refusal(run_script, "verify_components.py", *arguments)
 
 
+def test_components_of_different_weights_are_not_bundled(refusal, run_script, copied, checkpoint):
+    job = copied(*NAMES, "sam3_end_to_end")
+    arguments = ("--artifacts", str(job.artifacts), "--only", SMALL)
+    assert run_script(EXPORT, *arguments, "--checkpoint", str(checkpoint)) == 0
+    assert run_script(IMPORT, *arguments) == 0
+    message = refusal(run_script, BUNDLE, "--artifacts", job.artifacts)
+    assert "different weights: run scripts/01_export.py for all" in message
+
+
 # Artifacts and bundles
 
 
@@ -237,10 +247,9 @@ def test_the_advice_for_a_corrupt_artifact_mends_it(run_script, copied, contents
 
 @pytest.mark.parametrize("damaged", ["params.safetensors", "library"])
 def test_a_corrupt_artifact_is_refused_by_the_bundle(refusal, copied, damaged):
-    names = [component.name for component in components.components("sam3")]
-    job = copied(*names, "sam3_end_to_end")
+    job = copied(*NAMES, "sam3_end_to_end")
     (library,) = (job.folder / "sam3_end_to_end" / job.build_name).iterdir()
-    flip_byte(library if damaged == "library" else job.folder / names[-1] / damaged)
+    flip_byte(library if damaged == "library" else job.folder / NAMES[-1] / damaged)
     message = refusal(sam_tvm, "bundle", "--artifacts", job.artifacts)
     assert "is corrupt (its hash differs)" in message
     assert not job.bundle_folder("sam3").exists()
@@ -269,8 +278,7 @@ def test_a_flipped_byte_in_any_file_of_a_bundle_is_refused(
 
 
 def test_the_advice_for_a_damaged_bundle_mends_it(ported, copied, contents):
-    names = [component.name for component in components.components("sam3")]
-    job = copied(*names, "sam3_end_to_end", "bundles")
+    job = copied(*NAMES, "sam3_end_to_end", "bundles")
     bundle = job.bundle_folder("sam3")
     flip_byte(bundle / "weights.safetensors")
     assert main(["bundle", "--artifacts", str(job.artifacts)]) == 0
@@ -337,8 +345,7 @@ def test_a_full_disk_leaves_the_former_artifacts(refusal, run_script, copied, st
 
 
 def test_a_full_disk_leaves_the_former_bundle(refusal, copied, ported, contents):
-    names = [component.name for component in components.components("sam3")]
-    job = copied(*names, "sam3_end_to_end", "bundles")
+    job = copied(*NAMES, "sam3_end_to_end", "bundles")
     flip_byte(job.bundle_folder("sam3") / "tokenizer.json")
     with full_disk():
         assert "too large" in refusal(sam_tvm, "bundle", "--artifacts", job.artifacts)

@@ -14,10 +14,11 @@ from sam_tvm import components
 from sam_tvm.components.base import TensorSpec
 from sam_tvm.models.sam3.build import bpe_path
 from sam_tvm.pipeline import build, files, importing
+from sam_tvm.pipeline.export import MADE_BY as EXPORTED_BY
 from sam_tvm.pipeline.export import STAGE as EXPORT_STAGE
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.stage import Outcome, one_line
-from sam_tvm.pipeline.store import MissingArtifactError
+from sam_tvm.pipeline.store import ArtifactError, MissingArtifactError
 from sam_tvm.pipeline.weights_file import write_safetensors
 from sam_tvm.runtime.errors import BundleError, UserError
 from sam_tvm.runtime.manifest import read_manifest, seal, verify_files
@@ -77,12 +78,16 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _weights_record(job: Job, model: str) -> dict[str, Any]:
-    first = components.components(model)[0]
-    return (job.store(first).record(EXPORT_STAGE) or {}).get("weights", {})
+    """What the weights were, which must be the same for all components."""
+    stores = [job.store(component) for component in components.components(model)]
+    weights = [(store.record(EXPORT_STAGE) or {}).get("weights", {}) for store in stores]
+    if len({entry.get("sha256") for entry in weights}) > 1:
+        raise ArtifactError(f"components stem from different weights: run {EXPORTED_BY} for all")
+    return weights[0]
 
 
 def _write(job: Job, model: str, folder: Path, record: dict[str, Any], library: Path) -> None:
-    config = components.config_of(model, job.preset)
+    config, source = components.config_of(model, job.preset), _weights_record(job, model)
     composed = [function.name for function in components.functions(model, job.preset)]
     params = {name: record["params"][name] for name in composed}
     shutil.copyfile(library, folder / library.name)
@@ -106,7 +111,7 @@ def _write(job: Job, model: str, folder: Path, record: dict[str, Any], library: 
             kind: {"path": name, **files.describe(folder / name)} for kind, name in paths.items()
         },
         "functions": _functions(job, model, params),
-        "weights": _weights_record(job, model),
+        "weights": source,
         "versions": {
             name: version(name) for name in ("sam-tvm", "apache-tvm", "apache-tvm-ffi", "sam3")
         },
