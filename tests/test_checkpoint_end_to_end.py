@@ -98,6 +98,8 @@ def test_pictures_are_of_several_sizes_shapes_and_modes():
     sizes = {picture.size for picture in pictures}
     assert len(sizes) >= 4
     assert len({round(width / height, 2) for width, height in sizes}) >= 2
+    assert min(width / height for width, height in sizes) < 0.75
+    assert max(width / height for width, height in sizes) > 1.4
 
 
 def test_report_and_bundle_name_the_checkpoint(compared, checkpoint):

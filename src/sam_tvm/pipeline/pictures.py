@@ -10,7 +10,7 @@ from sam_tvm.runtime.errors import UnknownNameError
 
 
 def load_picture(name: str) -> Image.Image:
-    """The picture called `name` (``chelsea``; ``camera:L`` in grey), or in the file `name`.
+    """The picture `name` (``chelsea``; ``camera:L`` in grey; ``rocket:turned``), or of that file.
 
     Raises:
         UnknownNameError: if there is neither.
@@ -19,8 +19,10 @@ def load_picture(name: str) -> Image.Image:
         return Image.open(name)
     from skimage import data
 
-    function, _, mode = name.partition(":")
+    function, _, change = name.partition(":")
     if function not in data.__all__:
         raise UnknownNameError(f"there is no picture {name!r}: give a file or a skimage.data name")
     picture = Image.fromarray(getattr(data, function)())
-    return picture.convert(mode) if mode else picture
+    if change == "turned":
+        return picture.transpose(Image.Transpose.ROTATE_90)
+    return picture.convert(change) if change else picture
