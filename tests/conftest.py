@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import runpy
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Take interrupts even where the tests run in the background, whose SIGINT is ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
 
 
 @pytest.fixture(scope="session")
