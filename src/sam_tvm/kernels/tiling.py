@@ -10,8 +10,8 @@ from tvm.ir import Expr
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer
 from sam_tvm.kernels.layout import constant_stride
-from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.target_features import VectorUnit
+from sam_tvm.kernels.tasks import known_product
 
 _BLOCK_ROWS = 96  # rows of Y that share one pass over X
 _Y_BLOCK = 1 << 17  # float32 elements of Y kept in the second-level cache
@@ -61,8 +61,8 @@ def choose_tiling(contraction: Contraction, unit: VectorUnit) -> Tiling:
     height = constant_value(contraction.row.extent) if contraction.row is not None else 1
     if height is not None:
         rows = _even(height, rows)
-    inner = _product(contraction.reduced[1:]) or _SUM_BLOCK
-    total = _product(contraction.reduced) or 1024
+    inner = known_product(contraction.reduced[1:]) or _SUM_BLOCK
+    total = known_product(contraction.reduced) or 1024
     block_rows = min(_BLOCK_ROWS, max(2 * rows, _Y_BLOCK // total))
     if height is not None:
         block_rows = min(block_rows, height)
@@ -105,16 +105,6 @@ def _rows(vectors: int, unit: VectorUnit) -> int:
 def _even(height: int, rows: int) -> int:
     """Return the rows that divide the height into equal tiles, none larger than `rows`."""
     return -(-height // -(-height // rows))
-
-
-def _product(axes: tuple[Axis, ...]) -> int | None:
-    total = 1
-    for axis in axes:
-        extent = constant_value(axis.extent)
-        if extent is None:
-            return None
-        total *= extent
-    return total
 
 
 def _must_pack_x(
