@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,9 @@ def _weights_record(job: Job, model: str) -> dict[str, Any]:
     return weights[0]
 
 
-def _write(job: Job, model: str, folder: Path, record: dict[str, Any], library: Path) -> None:
+def _write(
+    job: Job, model: str, folder: Path, record: dict[str, Any], library: Path, key: str
+) -> None:
     config, source = components.config_of(model, job.preset), _weights_record(job, model)
     composed = [function.name for function in components.functions(model, job.preset)]
     params = {name: record["params"][name] for name in composed}
@@ -100,6 +101,7 @@ def _write(job: Job, model: str, folder: Path, record: dict[str, Any], library: 
         "tokenizer": "tokenizer.json",
     }
     manifest = {
+        "key": key,
         "format_version": FORMAT_VERSION,
         "model": model,
         "preset": job.preset.name,
@@ -116,7 +118,7 @@ def _write(job: Job, model: str, folder: Path, record: dict[str, Any], library: 
             name: version(name) for name in ("sam-tvm", "apache-tvm", "apache-tvm-ffi", "sam3")
         },
     }
-    files.write_json(folder / MANIFEST, manifest)
+    files.write_json(folder / MANIFEST, seal(manifest))
 
 
 def _params_hashes(job: Job, model: str) -> list[str]:
@@ -154,9 +156,7 @@ def write_bundle(job: Job, model: str) -> bool:
     with files.staging_directory(destination.parent, destination.name) as staging:
         whole = staging / destination.name
         whole.mkdir()
-        _write(job, model, whole, record, library)
-        manifest = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))
-        files.write_json(whole / MANIFEST, seal({"key": key, **manifest}))
+        _write(job, model, whole, record, library, key)
         if destination.exists():
             destination.replace(staging / "former")
         whole.replace(destination)

@@ -11,50 +11,35 @@ from tqdm import tqdm
 
 from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
 from sam_tvm.models.sam3.weights import weights_identity
-from sam_tvm.pipeline import files, keys
+from sam_tvm.pipeline import keys
 from sam_tvm.pipeline.detections import Detections, compare_detections
-from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.pictures import load_picture
-from sam_tvm.pipeline.reference import run_worker
+from sam_tvm.pipeline.reference import request, run_worker
 from sam_tvm.pipeline.stage import one_line
 from sam_tvm.runtime import Segmenter
 from sam_tvm.runtime.draw import Finding
 from sam_tvm.runtime.results import write_results
 
 WORKER = "sam_tvm.pipeline.end_to_end_worker"
+WORKER_SOURCES = (
+    "pipeline/end_to_end_worker.py",
+    "pipeline/reference_worker.py",
+    "pipeline/pictures.py",
+    "pipeline/detections.py",
+)
 MODEL = "sam3"
 
 
 def _reference(job: Job) -> tuple[Path, dict[str, Any]]:
     """The reference's detections, made if they are not there, and what its weights were."""
     folder = job.folder / "reference" / f"{MODEL}_end_to_end"
-    key = files.sha256_of_json(
-        {
-            "config": repr(job.preset.sam3),
-            "weights": weights_identity(job.checkpoint, job.seed),
-            "sources": keys.sources(
-                "components",
-                "models",
-                "pipeline/end_to_end_worker.py",
-                "pipeline/reference_worker.py",
-                "pipeline/pictures.py",
-                "pipeline/detections.py",
-                "patches/environment",
-            ),
-            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
-        }
-    )
+    weights = weights_identity(job.checkpoint, job.seed)
+    key = keys.reference_key("end_to_end", job.preset.sam3, weights, *WORKER_SOURCES)
     result = folder / "result.json"
     if not result.is_file() or json.loads(result.read_text(encoding="utf-8"))["key"] != key:
-        request = {
-            "preset": job.preset.name,
-            "checkpoint": str(job.checkpoint) if job.checkpoint else None,
-            "seed": job.seed,
-            "output": str(folder),
-            "key": key,
-        }
         result.unlink(missing_ok=True)  # an interrupted worker leaves fresh cases among former ones
-        run_worker(WORKER, request)
+        run_worker(WORKER, request(job, folder, key=key))
     return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
 
 

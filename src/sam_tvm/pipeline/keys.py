@@ -45,6 +45,26 @@ def export_key(component: str, config: object, weights: str) -> str:
     )
 
 
+def reference_key(what: str, config: object, weights: str, *workers: str) -> str:
+    """Key of outputs of the unpatched reference.
+
+    Args:
+        what: a component's name, or ``end_to_end``.
+        config: the model's configuration (its repr is hashed).
+        weights: identity of the weights.
+        workers: the sources that ran it, beside the models and the environment patches.
+    """
+    return sha256_of_json(
+        {
+            "what": what,
+            "config": repr(config),
+            "weights": weights,
+            "sources": sources("components", "models", "patches/environment", *workers),
+            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+        }
+    )
+
+
 def import_key(exported_sha256: str) -> str:
     """Key of an imported module, from the hash of the exported program."""
     return sha256_of_json(

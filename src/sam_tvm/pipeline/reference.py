@@ -17,7 +17,7 @@ import numpy as np
 from sam_tvm.components.base import Case, Component
 from sam_tvm.models.sam3.weights import weights_identity
 from sam_tvm.pipeline import files, keys
-from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.job import Job
 
 WORKER = "sam_tvm.pipeline.reference_worker"
 RESULT = "result.json"
@@ -69,17 +69,9 @@ class Reference:
 
 
 def _key(job: Job, component: Component) -> str:
-    return files.sha256_of_json(
-        {
-            "component": component.name,
-            "config": repr(job.config(component)),
-            "weights": weights_identity(job.checkpoint, job.seed),
-            "sources": keys.sources(
-                "components", "models", "pipeline/reference_worker.py", "patches/environment"
-            ),
-            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
-        }
-    )
+    weights = weights_identity(job.checkpoint, job.seed)
+    worker = "pipeline/reference_worker.py"
+    return keys.reference_key(component.name, job.config(component), weights, worker)
 
 
 def _is_current(folder: Path, component: Component, key: str) -> bool:
@@ -94,16 +86,14 @@ def _is_current(folder: Path, component: Component, key: str) -> bool:
     )
 
 
-def _request(
-    job: Job, selected: Sequence[Component], precision: str, folder: Path
-) -> dict[str, Any]:
+def request(job: Job, folder: Path, **more: Any) -> dict[str, Any]:
+    """What every worker is asked: preset and weights of the job, where to write, and `more`."""
     return {
         "preset": job.preset.name,
         "checkpoint": str(job.checkpoint) if job.checkpoint else None,
         "seed": job.seed,
-        "precision": precision,
-        "components": [component.name for component in selected],
         "output": str(folder),
+        **more,
     }
 
 
@@ -124,7 +114,8 @@ def ask(job: Job, selected: Sequence[Component], precision: str) -> Reference:
     if missing:
         for component in missing:  # an interrupted worker leaves fresh cases among former ones
             (folder / component.name / MARK).unlink(missing_ok=True)
-        run_worker(WORKER, _request(job, missing, precision, folder))
+        names = [component.name for component in missing]
+        run_worker(WORKER, request(job, folder, precision=precision, components=names))
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     for component in missing:
         if component.name not in result["errors"]:

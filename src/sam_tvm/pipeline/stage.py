@@ -57,12 +57,8 @@ def summarise(title: str, outcomes: Iterable[Outcome]) -> int:
     """Print a line for each outcome; exit status 1 if one failed."""
     outcomes = list(outcomes)
     for outcome in outcomes:
-        state = (
-            f"FAILED  {outcome.error}"
-            if outcome.error
-            else "current"
-            if outcome.skipped
-            else "done"
-        )
+        state = "current" if outcome.skipped else "done"
+        if outcome.error:
+            state = f"FAILED  {outcome.error}"
         print(f"{title} {outcome.name}: {state}")
     return int(any(outcome.error for outcome in outcomes))
