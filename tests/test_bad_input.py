@@ -228,7 +228,7 @@ def test_a_corrupt_artifact_is_refused_by_the_next_stage(
 ):
     job = copied(SMALL)
     folder = job.folder / SMALL
-    (library,) = (folder / job.build_name).iterdir()
+    (library,) = (folder / job.build_name).glob("lib-*.so")
     (folder / unmade.format(library=f"{job.build_name}/{library.name}")).unlink()
     flip_byte(folder / damaged)
     message = refusal(run_script, stage, "--artifacts", job.artifacts, "--only", SMALL)
@@ -249,7 +249,8 @@ def test_the_advice_for_a_corrupt_artifact_mends_it(run_script, copied, contents
 def test_a_corrupt_artifact_is_refused_by_the_bundle(refusal, copied, damaged):
     job = copied(*NAMES, "sam3_end_to_end")
     (library,) = (job.folder / "sam3_end_to_end" / job.build_name).iterdir()
-    flip_byte(library if damaged == "library" else job.folder / NAMES[-1] / damaged)
+    params = job.folder / NAMES[-1] / job.build_name / damaged
+    flip_byte(library if damaged == "library" else params)
     message = refusal(sam_tvm, "bundle", "--artifacts", job.artifacts)
     assert "is corrupt (its hash differs)" in message
     assert not job.bundle_folder("sam3").exists()

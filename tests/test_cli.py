@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sam_tvm.cli import COMMANDS, main
+from sam_tvm.runtime.manifest import render, seal
 
 
 @pytest.fixture
@@ -138,6 +139,22 @@ def test_a_bundle_with_a_flipped_byte_is_refused(capsys, tmp_path, segment, bund
     path.write_bytes(data)
     status = segment("--bundle", str(broken), "--text", "a cat")
     assert_refused(capsys, tmp_path, status, "wrong SHA-256")
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ({"instructions": ["avx9", "sse3"]}, "built for a CPU with avx9, which this one lacks"),
+        ({"architecture": "pdp11"}, "built for pdp11, this CPU is "),
+    ],
+)
+def test_a_bundle_for_another_cpu_is_refused(capsys, tmp_path, segment, bundle, needs, message):
+    other = shutil.copytree(bundle, tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["cpu"] |= needs
+    (other / "manifest.json").write_text(render(seal(manifest)))
+    status = segment("--bundle", str(other), "--text", "a cat")
+    assert_refused(capsys, tmp_path, status, message)
 
 
 def test_an_output_folder_that_is_a_file_is_refused(capsys, tmp_path, photo):

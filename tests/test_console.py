@@ -1,6 +1,10 @@
 """Exit statuses and one-line errors."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -41,6 +45,36 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(error, line, capsys):
 def test_defects_keep_their_traceback(error):
     with pytest.raises(type(error)):
         run(raising(error))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("lines", [1, 100_000])  # found out at the end, or in the midst
+def test_a_reader_that_left_ends_the_command_quietly(stream, lines):
+    code = (
+        "import sys; from sam_tvm.console import run\n"
+        "def main():\n"
+        f"    for line in range({lines}): print(line, file=sys.{stream})\n"
+        "    return 0\n"
+        "sys.exit(run(main))"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    done = subprocess.run([sys.executable, "-c", code], **streams)
+    os.close(writing)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert not done.stdout
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info", "--help"]])
+def test_help_into_a_closed_pipe_is_quiet(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "sam_tvm.cli", *arguments]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.stderr == b""
 
 
 def test_wrong_arguments_are_one_line(capsys):

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from sam_tvm import components
-from sam_tvm.pipeline import commands, export, files, importing
+from sam_tvm.pipeline import commands, export, files, importing, weights
 from sam_tvm.pipeline.importing import UnsupportedOperatorsError, import_program
 from sam_tvm.pipeline.report import read_report
 from sam_tvm.pipeline.weights_file import write_safetensors
@@ -106,12 +106,14 @@ def test_verify_fails_where_outputs_are_wrong(copied, run_script, capsys):
     """One weight is off by a thousandth, in a file that is what its manifest says."""
     job = copied(SMALL, OTHER, "reference")
     store = job.store(components.select([SMALL])[0])
-    path = store.folder / importing.PARAMS
-    weights = {name: np.array(value) for name, value in load_file(path).items()}
-    weights["dot_prod_scoring.hs_proj.weight"][3, 5] += 1e-3
-    write_safetensors(path, weights)
+    stage, name = weights.stage_name(job), f"{job.build_name}/{weights.PARAMS}"
+    path = store.folder / name
+    params = {name: np.array(value) for name, value in load_file(path).items()}
+    (packed,) = [name for name in params if name.startswith("dot_prod_scoring.hs_proj.weight@")]
+    params[packed][0, 3, 5] += 1e-3
+    write_safetensors(path, params)
     manifest = store.manifest
-    manifest["stages"][importing.STAGE]["files"][importing.PARAMS] = files.describe(path)
+    manifest["stages"][stage]["files"][name] = files.describe(path)
     files.write_json(store.folder / "manifest.json", manifest)
 
     arguments = ("--artifacts", str(job.artifacts), "--only", SMALL, OTHER)
@@ -130,7 +132,7 @@ def test_verify_fails_where_outputs_are_wrong(copied, run_script, capsys):
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])
 def test_verify_fails_where_a_library_is_missing_or_corrupt(copied, run_script, capsys, damage):
     job = copied(SMALL, "reference")
-    (library,) = (job.folder / SMALL / job.build_name).iterdir()
+    (library,) = (job.folder / SMALL / job.build_name).glob("lib-*.so")
     if damage == "missing":
         library.unlink()
     else:

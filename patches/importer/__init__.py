@@ -16,6 +16,7 @@ from sam_tvm.patches.importer import (
     native_group_norm,
     prod,
     repeat,
+    scaled_dot_product_attention,
     select,
 )
 from sam_tvm.patches.importer.unsupported import patch_file, unsupported_operators
@@ -33,6 +34,7 @@ PATCHES: tuple[Patch, ...] = (
     native_group_norm.PATCH,
     prod.PATCH,
     repeat.PATCH,
+    scaled_dot_product_attention.PATCH,
     select.PATCH,
 )
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sam_tvm import __version__
@@ -25,20 +26,27 @@ class Command:
     run: Callable[[Sequence[str]], int]
 
 
+@contextmanager
+def _porting(name: str) -> Iterator[None]:
+    """Say what to install where an import of the subcommand `name` fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sam_tvm"):
+            raise
+        raise UserError(
+            f"sam-tvm {name} needs the package {error.name}: "
+            "install what ports a model with pip install 'sam-tvm[port]'"
+        ) from error
+
+
 def _stage(name: str, description: str, weights: bool) -> Command:
     """Declare a subcommand that runs a stage of the pipeline, as its script does."""
 
     def run_stage(arguments: Sequence[str]) -> int:
-        try:
+        with _porting(name):
             from sam_tvm.pipeline import commands
             from sam_tvm.pipeline.options import add_job_options, job_from_options
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("sam_tvm"):
-                raise
-            raise UserError(
-                f"sam-tvm {name} needs the package {error.name}: "
-                "install what ports a model with pip install 'sam-tvm[port]'"
-            ) from error
         parser = Parser(prog=f"sam-tvm {name}", description=description)
         add_job_options(parser, weights=weights, target=True)
         status: int = getattr(commands, name)(job_from_options(parser.parse_args(arguments)))
@@ -51,6 +59,13 @@ def _segment(arguments: Sequence[str]) -> int:
     from sam_tvm.segment_command import main as segment
 
     return segment(arguments)
+
+
+def _benchmark(arguments: Sequence[str]) -> int:
+    with _porting("benchmark"):
+        from sam_tvm.benchmark.command import main as benchmark
+
+    return benchmark(arguments, prog="sam-tvm benchmark")
 
 
 def _info(arguments: Sequence[str]) -> int:
@@ -73,6 +88,9 @@ COMMANDS = {
     "verify": _stage("verify", "Compare every component's library with PyTorch.", False),
     "bundle": _stage("bundle", "Put library, weights and tokenizer into a bundle.", False),
     "segment": Command("Segment a picture with a bundle; needs no PyTorch.", _segment),
+    "benchmark": Command(
+        "Time every component and the end-to-end run in TVM and in other engines.", _benchmark
+    ),
     "info": Command("Verify a bundle and say what it holds.", _info),
 }
 

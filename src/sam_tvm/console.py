@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -12,6 +13,7 @@ from sam_tvm.runtime.errors import UserError
 
 FAILED = 1
 BAD_INPUT = 2
+NO_READER = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 # What the system refuses through no fault of the program: no traceback helps there.
 _REFUSED = frozenset(
@@ -46,9 +48,21 @@ def run(main: Callable[[], int]) -> int:
 
     Returns:
         What `main` returns; 2 for bad input, for what the system refuses (no permission, a full
-        disk, no memory) and for an interrupt. Other exceptions are defects and pass through.
+        disk, no memory) and for an interrupt; 141, without a word, where whoever reads the output
+        has left (``| head``). Other exceptions are defects and pass through.
 
     """
+    try:
+        try:
+            return _run(main)
+        finally:
+            sys.stdout.flush()  # else the interpreter does so at its end, and complains
+    except BrokenPipeError:
+        _discard_output()
+        return NO_READER
+
+
+def _run(main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
@@ -64,6 +78,14 @@ def run(main: Callable[[], int]) -> int:
         message = f"error: {(error.strerror or str(error)).lower()}{where}"
     print(message, file=sys.stderr)
     return BAD_INPUT
+
+
+def _discard_output() -> None:
+    """Let what is still to be printed go nowhere, or flushing it at the end would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _one_line(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax, tirx
 from tvm.target import codegen
 
@@ -78,6 +79,15 @@ class Compiled:
     def __call__(self, *arrays: np.ndarray):
         result = self._machine["main"](*[tvm.runtime.tensor(a) for a in arrays])
         return result.numpy() if hasattr(result, "numpy") else [r.numpy() for r in result]
+
+
+def nodes(run: Compiled, kind: type) -> list:
+    """Return the nodes of a kind in the scheduled functions."""
+    found: list = []
+    for _, function in run.scheduled.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            tvm_ffi.structural_walk(function.body, (kind, found.append))
+    return found
 
 
 def compiled(build: Callable[..., relax.Expr], *inputs, target=None) -> Compiled:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from relax_programs import compiled, normal, runnable_targets
-from tvm import relax
+from tvm import relax, te
 
 SIZES = [(1, 1, 1), (1, 37, 5), (3, 4, 8), (12, 32, 16), (33, 100, 77), (97, 65, 300)]
 # Equal buffer sizes inside the kernel, which a storage pass once merged; kept as a case.
@@ -93,3 +93,39 @@ def test_long_sums_err_no_more_than_torch():
     own = np.abs(run(a, b) - exact).max()
     reference = np.abs((torch.from_numpy(a) @ torch.from_numpy(b)).numpy() - exact).max()
     assert own <= 2 * reference
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.get("mcpu", "generic"))
+def test_sums_across_both_operands_memory_equal_float64(target):
+    def transposed(a, b):
+        k = te.reduce_axis((0, a.shape[0]), "k")
+        return te.compute(
+            (a.shape[1], b.shape[1]), lambda i, j: te.sum(a[k, i] * b[k, j], axis=k), "product"
+        )
+
+    def build(a, b):
+        return relax.BlockBuilder.current().call_te(transposed, a, b)
+
+    for rows, terms, columns in [(37, 50, 29), (101, 300, 70), (1, 40, 9)]:
+        run = compiled(
+            build, ((terms, rows), "float32"), ((terms, columns), "float32"), target=target
+        )
+        assert "matmul" in run.rules.values()
+        a, b = normal(terms, rows), normal(terms, columns, seed=1)
+        assert close_to(run(a, b), a.T.astype("float64") @ b, terms)
+
+
+def test_batch_of_one_with_either_operand_transposed_equals_float64():
+    def product(a, b):
+        return relax.op.matmul(relax.op.permute_dims(a, [0, 2, 1]), b)
+
+    run = compiled(product, ((1, 40, 33), "float32"), ((1, 40, 24), "float32"))
+    assert "matmul" in run.rules.values()
+    a, b = normal(1, 40, 33), normal(1, 40, 24, seed=1)
+    assert close_to(run(a, b), a.transpose(0, 2, 1).astype("float64") @ b, 40)
+
+
+def test_rows_a_page_apart_equal_float64():
+    run = compiled(relax.op.matmul, ((50, 1024), "float32"), ((1024, 24), "float32"))
+    a, b = normal(50, 1024), normal(1024, 24, seed=1)
+    assert close_to(run(a, b), a.astype("float64") @ b, 1024)

@@ -75,6 +75,23 @@ def test_reductions_over_symbolic_axes_equal_float64():
             np.testing.assert_allclose(run(x), x.astype("float64").sum(axis), rtol=1e-5, atol=1e-5)
 
 
+@TARGETS
+@pytest.mark.parametrize("columns", [3, 40, 130, 517])
+def test_sums_of_rows_that_lie_far_apart_equal_float64(columns, target):
+    shape = (5000, columns)
+    run = compiled(lambda x: op.sum(x, axis=[0]), (shape, "float32"), target=target)
+    x = normal(*shape)
+    # Chains of 1250 numbers near 1, whose sums reach 100.
+    np.testing.assert_allclose(run(x), x.astype("float64").sum(0), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, 17, 31, 33, 100])
+def test_the_last_columns_of_a_reduction_equal_float64(columns):
+    run = compiled(lambda x: op.max(x, axis=[1]), ((3, 50, columns), "float32"))
+    x = normal(3, 50, columns)
+    np.testing.assert_array_equal(run(x), x.max(1))
+
+
 def test_argmax_equals_numpy():
     run = compiled(lambda x: op.argmax(x, axis=-1), (("n", 77), "float32"))
     for rows in (1, 40):

@@ -4,6 +4,7 @@ import pytest
 from sam_tvm.pipeline.detections import (
     Detections,
     compare_detections,
+    compare_with_peer,
     mask_ious,
     widest_gap_threshold,
 )
@@ -73,3 +74,32 @@ def test_empty_case_passes_only_without_objects():
 def test_two_empty_masks_agree():
     empty = np.zeros((1, 4, 4), bool)
     assert mask_ious(empty, empty).tolist() == [1.0]
+
+
+def shifted(pixels, count=6):
+    """The masks moved to the right."""
+    plain = found(count)
+    return Detections(np.roll(plain.masks, pixels, axis=2), plain.boxes, plain.scores)
+
+
+def test_a_lower_precision_passes_where_pytorch_is_as_far_off():
+    row = compare_with_peer(shifted(1), shifted(1), found(), empty=False)
+    assert row["passed"]
+    assert row["mask_iou_min"] == row["torch_mask_iou_min"] < 1
+
+
+def test_a_lower_precision_fails_where_pytorch_is_closer():
+    row = compare_with_peer(shifted(3), shifted(1), found(), empty=False)
+    assert not row["passed"]
+    assert "further from float32" in row["reason"]
+
+
+def test_a_lower_precision_may_only_miss_an_object_where_pytorch_does():
+    assert not compare_with_peer(found(5), found(6), found(6), empty=False)["passed"]
+    assert compare_with_peer(found(5), found(7), found(6), empty=False)["passed"]
+
+
+def test_nothing_found_overlaps_with_nothing():
+    nothing = Detections(np.zeros((0, 40, 50), bool), np.zeros((0, 4)), np.zeros(0))
+    assert compare_with_peer(nothing, found(), found(), empty=False)["mask_iou_min"] == 0
+    assert compare_with_peer(nothing, nothing, nothing, empty=True)["passed"]

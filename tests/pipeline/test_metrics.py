@@ -76,3 +76,12 @@ def test_masks_must_be_equal():
 def test_row_is_strict_json():
     row = as_row(outcome(single(EXACT)[:2], single(EXACT)))
     assert json.loads(json.dumps(row, allow_nan=False))["max_abs_error"] is None
+
+
+def test_a_lower_precision_is_judged_by_pytorch_in_that_precision():
+    ours, theirs = single(EXACT) + np.float32(1e-2), single(EXACT) - np.float32(8e-3)
+    alone = compare("case", "output", ours, single(EXACT), EXACT)
+    judged = compare("case", "output", ours, single(EXACT), EXACT, peer=theirs)
+    assert (alone.passed_by, judged.passed_by) == (None, "float64")
+    assert judged.torch_error_vs_float64 == pytest.approx(8e-3, rel=1e-3)
+    assert judged.max_abs_error == pytest.approx(1e-2, rel=1e-3)

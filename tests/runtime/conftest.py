@@ -16,7 +16,8 @@ from tvm.script import relax as R
 
 from sam_tvm.models.sam3.build import bpe_path
 from sam_tvm.patches.environment import reference_environment
-from sam_tvm.runtime.manifest import MANIFEST, render, seal, sha256_of
+from sam_tvm.runtime.instructions import architecture
+from sam_tvm.runtime.manifest import FORMAT_VERSION, MANIFEST, render, seal, sha256_of
 from sam_tvm.runtime.tokenizer import write_tokenizer
 
 WEIGHT = np.random.default_rng(1).standard_normal((4, 16)).astype(np.float32)
@@ -70,11 +71,12 @@ def write_manifest(folder: Path, changes: dict[str, Any]) -> None:
     """Describe the files in `folder`; `changes` replace or, with None, remove keys."""
     paths = {"library": "lib.so", "weights": "weights.safetensors", "tokenizer": "tokenizer.json"}
     manifest = {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "model": "affine",
         "preset": "tiny",
         "target": "llvm",
         "precision": "float32",
+        "cpu": {"architecture": architecture(), "instructions": []},
         "image": {"size": 28, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
         "text": {"context_length": 32},
         "files": describe(folder, paths),

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from sam_tvm.runtime.bundle import Bundle
+from sam_tvm.runtime import bundle as bundle_module
+from sam_tvm.runtime import instructions
+from sam_tvm.runtime.bundle import Bundle, release_workspace
 from sam_tvm.runtime.errors import BundleError, UnknownNameError
+from sam_tvm.runtime.instructions import architecture
 from sam_tvm.runtime.manifest import render, seal
 
 
@@ -68,6 +71,42 @@ def test_call_refuses_wrong_inputs(affine_bundle, changes, message):
 def test_call_names_the_functions_that_exist(affine_bundle):
     with pytest.raises(UnknownNameError, match="affine"):
         Bundle.load(affine_bundle).call("detect", {})
+
+
+def test_a_bundle_for_another_architecture_is_refused(affine_bundle, rewrite_manifest):
+    rewrite_manifest(affine_bundle, {"cpu": {"architecture": "pdp11", "instructions": []}})
+    with pytest.raises(BundleError, match=f"{affine_bundle} is built for pdp11, this CPU is "):
+        Bundle.load(affine_bundle)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_bundle_for_a_cpu_with_more_instructions_is_refused_before_it_is_loaded(
+    affine_bundle, rewrite_manifest, monkeypatch, verify
+):
+    needs = {"architecture": architecture(), "instructions": ["avx512f", "nonsuch"]}
+    rewrite_manifest(affine_bundle, {"cpu": needs})
+    monkeypatch.setattr(instructions, "host_instructions", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(bundle_module, "_load_library", None)  # raises where it is called
+    message = f"{affine_bundle} is built for a CPU with avx512f, nonsuch, which this one lacks: "
+    with pytest.raises(BundleError, match=message) as caught:
+        Bundle.load(affine_bundle, verify)
+    assert "--target llvm" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_for_a_cpu_with_fewer_instructions_runs(affine_bundle, rewrite_manifest):
+    few = sorted(instructions.host_instructions())[:3]
+    rewrite_manifest(affine_bundle, {"cpu": {"architecture": architecture(), "instructions": few}})
+    assert Bundle.load(affine_bundle).call("affine", inputs(2))["y"].shape == (2, 16)
+
+
+def test_released_workspace_leaves_outputs_as_they_are(affine_bundle):
+    bundle = Bundle.load(affine_bundle)
+    first = bundle.call("affine", inputs(7))["y"]
+    kept = first.copy()
+    release_workspace()
+    bundle.call("affine", inputs(7) | {"x": np.zeros((7, 4), np.float32)})
+    np.testing.assert_array_equal(first, kept)
 
 
 def test_parameters_that_the_weights_lack_are_named(affine_bundle):

@@ -58,11 +58,14 @@ def test_a_missing_folder_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format 2"),
+        ({"format_version": 1}, "format 1, .* bundle the model again"),
+        ({"format_version": 99}, "format 99"),
         ({"format_version": None}, "format None"),
         ({"functions": None}, "functions"),
         ({"image": {"size": 28}}, "mean"),
         ({"target": "cuda"}, "cuda"),
+        ({"cpu": None}, "cpu"),
+        ({"cpu": {"architecture": "x86_64"}}, "instructions"),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(affine_bundle, rewrite_manifest, changes, message):
@@ -97,7 +100,17 @@ def test_target_is_understood_by_name_and_as_tvm_writes_it(affine_bundle, rewrit
         assert "llvm -mcpu=haswell, float32" in describe(manifest)
 
 
-def test_description_names_functions_files_and_versions(affine_bundle):
+def test_description_names_what_a_virtual_machine_hides(affine_bundle, rewrite_manifest):
+    target = '{"kind":"llvm","mcpu":"skylake-avx512","mattr":["-avx512f","-avx512vl"]}'
+    rewrite_manifest(affine_bundle, {"target": target})
     text = describe(read_manifest(affine_bundle))
+    assert "llvm -mcpu=skylake-avx512 -mattr=-avx512f,-avx512vl, float32" in text
+
+
+def test_description_names_cpu_functions_files_and_versions(affine_bundle, rewrite_manifest):
+    needs = {"architecture": "x86_64", "instructions": ["avx", "avx2"]}
+    rewrite_manifest(affine_bundle, {"cpu": needs})
+    text = describe(read_manifest(affine_bundle))
+    assert "x86_64 avx avx2" in text
     for part in ("affine, 2 parameters", "x float32 (n, 4)", "lib.so", "apache-tvm 0.27.0"):
         assert part in text

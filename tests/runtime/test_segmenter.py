@@ -65,6 +65,19 @@ class FakeBundle:
         return raw_outputs(inputs["fpn_0"], inputs["language_features"], weighted)
 
 
+class WatchedBundle(FakeBundle):
+    """Notes what a state holds while the model runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: dict[str, Any] = {}
+        self.held: dict[str, set[str]] = {}
+
+    def call(self, name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.held[name] = set(self.state)
+        return super().call(name, inputs)
+
+
 class FakeModel:
     """Stands for Sam3Image under the real processor, with the same outputs as FakeBundle."""
 
@@ -306,3 +319,17 @@ def test_an_empty_prompt_slot_does_not_change_what_a_real_bundle_finds(bundle):
     outputs = segmenter.bundle.call("ground", {**features, **prompt, **padded})
     for name in ("pred_logits", "pred_boxes", "pred_masks"):
         np.testing.assert_allclose(outputs[name], state["raw_outputs"][name], rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_call_replaces_is_gone_before_it_runs():
+    """Features, masks and outputs are the largest arrays beside the weights."""
+    bundle = WatchedBundle()
+    segmenter = Segmenter(bundle, confidence_threshold=0.0)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    bundle.state = segmenter.set_image(picture)
+    segmenter.set_text_prompt("a", bundle.state)
+    segmenter.set_text_prompt("b", bundle.state)
+    assert not {*RESULTS, "raw_outputs"} & bundle.held["ground"]
+    assert {*RESULTS, "raw_outputs"} <= set(bundle.state)
+    segmenter.set_image(picture, bundle.state)
+    assert not {*RESULTS, "raw_outputs", "backbone_out"} & bundle.held["encode_image"]

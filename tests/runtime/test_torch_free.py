@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import sam_tvm.runtime
@@ -62,16 +63,17 @@ assert all(name.startswith("sam_tvm.runtime") for name in own), own
     assert result.returncode == 0, result.stderr
 
 
-def test_importing_the_package_and_its_errors_loads_neither_torch_nor_tvm():
+def test_importing_the_package_and_reading_manifests_loads_neither_torch_nor_tvm():
     code = """
-import sam_tvm, sam_tvm.console, sam_tvm.cli, sam_tvm.runtime.errors
+import sam_tvm, sam_tvm.console, sam_tvm.cli, sam_tvm.runtime.info, sam_tvm.runtime.manifest
 assert "tvm" not in sys.modules and "numpy" not in sys.modules
 """
     result = run_python(code)
     assert result.returncode == 0, result.stderr
 
 
-def test_a_real_bundle_segments_where_torch_cannot_be_imported(bundle, tmp_path):
+@pytest.mark.parametrize("library", ["whole", "runtime alone"])
+def test_a_real_bundle_segments_where_torch_cannot_be_imported(bundle, tmp_path, library):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     arguments = [
@@ -79,6 +81,6 @@ def test_a_real_bundle_segments_where_torch_cannot_be_imported(bundle, tmp_path)
         *("--text", "a cat", "--threshold", "0", "--out", str(tmp_path / "out")),
     ]
     code = f"from sam_tvm.cli import main; sys.exit(main({arguments!r}))"
-    result = run_python(code)
+    result = run_python(code, TVM_USE_RUNTIME_LIB=str(int(library == "runtime alone")))
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "result.json").is_file()

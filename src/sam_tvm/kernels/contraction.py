@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm import tirx
 from tvm.ir import Expr, TensorLoad, Var
 
 from sam_tvm.kernels.expressions import (
@@ -25,8 +26,10 @@ from sam_tvm.kernels.layout import (
     flatten,
     merge_axes,
 )
-from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction
+from sam_tvm.kernels.panel_form import PanelForm, find_panels, panel_index
+from sam_tvm.kernels.program import Axis, Program, Stage, contraction_operands
 
+_ENOUGH_ROWS = 16
 _LEAST_WORK = 8  # reduced elements below which a plain reduction is as good
 
 
@@ -42,6 +45,8 @@ class Contraction:
         reduced: the summed axes, outermost first.
         x, y: loads of the operands.
         accumulator: stands for the sum in `value`, which is stored at `index` of `output`.
+        panels: how X lies in memory if it was packed ahead; the index of `x` is then that of a
+            matrix whose rows are as long as all panels together.
 
     """
 
@@ -56,11 +61,12 @@ class Contraction:
     value: Expr
     output: Var
     index: Expr
+    panels: PanelForm | None
 
     @property
     def is_convolution(self) -> bool:
-        """Whether X is a picture: it has further axes beside the lanes."""
-        return bool(self.columns)
+        """Whether an operand is a picture: X has axes beside the lanes, or sums have several."""
+        return bool(self.columns) or (self.panels is not None and len(self.reduced) > 1)
 
 
 def find_epilogue(program: Program, stage: Stage) -> Stage | None:
@@ -92,11 +98,26 @@ def classify(
     program: Program, stage: Stage, epilogue: Stage | None, flat: FlatBuffers
 ) -> Contraction | None:
     """Return the contraction that `stage` (and the epilogue) computes, None if it is not one."""
-    if not is_contraction(stage):
+    operands = contraction_operands(stage)
+    if operands is None:
         return None
     accumulator = Var("accumulated", stage.values[0].ty)
-    fused = _fuse(program, stage, epilogue, flat, accumulator)
-    fused = merge_axes(drop_unit_axes(fused, program.analyzer), program.analyzer)
+    panels = find_panels(stage, operands, program.analyzer)
+    if panels is not None:
+        fused = _fuse(program, stage, epilogue, flat, accumulator, operands, panels)
+        contraction = _classify_fused(fused, accumulator, panels)
+        if contraction is not None:
+            return contraction
+    if len(operands) != 2:
+        return None
+    fused = _fuse(program, stage, epilogue, flat, accumulator, operands, None)
+    return _classify_fused(fused, accumulator, None)
+
+
+def _classify_fused(
+    fused: FlatStage, accumulator: Var, panels: PanelForm | None
+) -> Contraction | None:
+    """Return the contraction of a stage as `_fuse` makes it; the panels are its second operand."""
     a, b, value = fused.values
     if _work(fused.reduced) < _LEAST_WORK or not fused.spatial:
         return None
@@ -106,14 +127,23 @@ def classify(
     used_a, used_b = _axes_of(a, fused), _axes_of(b, fused)
     if used_a is None or used_b is None or (lane.var in used_a) == (lane.var in used_b):
         return None
-    x, y = (a, b) if lane.var in used_a else (b, a)
-    used_x, used_y = (used_a, used_b) if lane.var in used_a else (used_b, used_a)
+    (x, used_x), (y, used_y) = (a, used_a), (b, used_b)
+    if lane.var in used_b:
+        (x, used_x), (y, used_y) = (y, used_y), (x, used_x)
     if not all(axis.var in used_x and axis.var in used_y for axis in fused.reduced):
         return None
     rows = [s for s in fused.spatial if s.var in used_y and s.var not in used_x]
-    row = max(rows, key=_extent, default=None)
-    if _is_dot_product(x, lane, rows, fused.reduced):
+    if panels is not None and (x is not b or len(used_x) != 1 + len(fused.reduced)):
         return None
+    if (
+        panels is not None
+        and panels.pairs
+        and constant_stride(y.indices[0], fused.reduced[-1]) != 2
+    ):
+        return None
+    if panels is None and _is_dot_product(x, lane, rows, fused.reduced):
+        return None
+    row = _choose_row(rows)
     columns = tuple(
         s for s in fused.spatial if s.var in used_x and s.var not in used_y and s is not lane
     )
@@ -130,6 +160,7 @@ def classify(
         value,
         fused.buffers[0],
         fused.index,
+        panels,
     )
 
 
@@ -139,9 +170,19 @@ def _fuse(
     epilogue: Stage | None,
     flat: FlatBuffers,
     accumulator: Var,
+    operands: tuple[TensorLoad, ...],
+    panels: PanelForm | None,
 ) -> FlatStage:
-    """Return one flat stage whose values are both operands and what is stored."""
-    (term,) = stage.reduction.terms
+    """Return one flat stage whose values are both operands and what is stored, axes merged.
+
+    Panels come second. Of the three operands of a product of pairs only the even one matters.
+    """
+    if panels is None:
+        first, second = (flat.load(operand) for operand in operands)
+    else:
+        packed, other = operands[panels.position], operands[0 if panels.position else 1]
+        index = panel_index(packed)
+        first, second = flat.load(other), tirx.BufferLoad(flat.view(packed.source), [index])
     own = flatten(program, stage, flat) if epilogue is None else None
     if own is not None:
         buffers, index, value = own.buffers, own.index, accumulator
@@ -155,13 +196,11 @@ def _fuse(
         indices = [substitute(i, mapping) for i in epilogue.indices]
         buffers = (flat.view(epilogue.buffers[0]),)
         index = flat.index(epilogue.buffers[0], indices)
-    return FlatStage(
-        stage.spatial,
-        stage.reduced,
-        buffers,
-        index,
-        (flat.load(term.a), flat.load(term.b), value),
-    )
+    fused = FlatStage(stage.spatial, stage.reduced, buffers, index, (first, second, value))
+    fused = drop_unit_axes(fused, program.analyzer)
+    # A pixel's channels stay apart from its neighbour's: each becomes pairs on its own.
+    paired = panels is not None and panels.pairs
+    return merge_axes(fused, program.analyzer, merge_reduced=not paired)
 
 
 def _work(axes: tuple[Axis, ...]) -> int:
@@ -174,6 +213,15 @@ def _work(axes: tuple[Axis, ...]) -> int:
 def _extent(axis: Axis) -> int:
     """Return the extent; a symbolic one counts as large."""
     return constant_value(axis.extent) or 1 << 20
+
+
+def _choose_row(candidates: list[Axis]) -> Axis | None:
+    """Return the innermost axis that fills several register tiles, else the longest one.
+
+    Neighbouring pixels of a picture share most of what a convolution reads.
+    """
+    long = [axis for axis in candidates if _extent(axis) >= _ENOUGH_ROWS]
+    return long[-1] if long else max(candidates, key=_extent, default=None)
 
 
 def _axes_of(load: Expr, stage: FlatStage) -> set[Var] | None:

@@ -14,7 +14,8 @@ _HEAVY_NAMES = (
     *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh"),
     *("erf", "sigmoid", "call_pure_extern", "call_extern"),
 )
-HEAVY_CALLS = frozenset(f"tirx.{name}" for name in _HEAVY_NAMES)
+_GUARD = "prim.if_then_else"
+HEAVY_CALLS = frozenset(f"{kind}.{name}" for kind in ("tirx", "prim") for name in _HEAVY_NAMES)
 
 
 def dtype_of(expr: Expr) -> str:
@@ -90,7 +91,12 @@ def is_heavy(expr: Expr) -> bool:
 
 def is_guarded(expr: Expr) -> bool:
     """Tell whether a part of the expression must not be evaluated unconditionally."""
-    return "tirx.if_then_else" in calls(expr)
+    return _GUARD in calls(expr)
+
+
+def is_guard(call: Call) -> bool:
+    """Tell whether a call is `if_then_else`, which evaluates only one of its values."""
+    return getattr(call.op, "name", "") == _GUARD
 
 
 def linear_form(expr: Expr, over: list[Var]) -> tuple[list[Expr], Expr] | None:

@@ -60,6 +60,7 @@ _TANH_SPLIT = 0.625
 _LOWEST, _HIGHEST = -105.0, 89.0  # e**x rounds to 0 below, to infinity above
 _LOG2_E = math.log2(math.e)
 _LN2_HIGH = 0.693145751953125  # 15 bits of ln(2): exact times any exponent
+_ROUNDS = 1.5 * 2**23
 _LN2_LOW = 1.428606820309417e-06
 
 
@@ -112,6 +113,19 @@ def _exp(names: _Names, argument: Expr) -> Expr:
     return names.name("power", value * _power_of_two(half) * _power_of_two(exponent - half))
 
 
+def _exp_of_moderate(names: _Names, argument: Expr) -> Expr:
+    """Return e**x for -80 <= x <= 80, where the scaling is one addition to the exponent's bits."""
+    x = names.name("x", argument)
+    # In a float of this size the lowest bit of the fraction is worth 1.
+    shifted = names.name("shifted", x * _number(_LOG2_E) + _number(_ROUNDS))
+    n = names.name("n", shifted - _number(_ROUNDS))
+    r = names.name("r", (x - n * _number(_LN2_HIGH)) - n * _number(_LN2_LOW))
+    value = names.name("value", r * r * _polynomial(_EXP, r) + r + _number(1.0))
+    exponent = tirx.reinterpret("int32", shifted) << tirx.IntImm("int32", 23)
+    bits = tirx.reinterpret("int32", value) + exponent
+    return names.name("power", tirx.reinterpret("float32", bits))
+
+
 def _power_of_two(n: Expr) -> Expr:
     bits = (n + tirx.IntImm("int32", 127)) << tirx.IntImm("int32", 23)
     return tirx.reinterpret("float32", bits)
@@ -128,9 +142,10 @@ def _erf(names: _Names, argument: Expr) -> Expr:
     square = names.name("square", x * x)
     small = names.name("small", x + x * _polynomial(_ERF_SMALL, square))
     capped = names.name("capped", tirx.Select(size > _number(4.0), _number(4.0), size))
-    tail = _exp(names, _polynomial(_ERF_LARGE, capped))
+    tail = _exp_of_moderate(names, _polynomial(_ERF_LARGE, capped))
     large = _with_sign_of(names, x, _number(1.0) - tail)
-    return names.name("erf", tirx.Select(size < _number(_ERF_SPLIT), small, large))
+    # NaN is not above the split: it takes the form that keeps it.
+    return names.name("erf", tirx.Select(size >= _number(_ERF_SPLIT), large, small))
 
 
 def _tanh(names: _Names, argument: Expr) -> Expr:

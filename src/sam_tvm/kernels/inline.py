@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from tvm import tirx
 from tvm.ir import Expr, TensorLoad, Var
 
 from sam_tvm.kernels.expressions import (
@@ -25,12 +27,31 @@ _CHEAP = 12  # nodes; worth computing again in a second reader
 
 def inline_stages(program: Program) -> None:
     """Inline every stage that is no heavier to compute again than to load."""
+    program.stages = [_simplified(program, stage) for stage in program.stages]
     index = len(program.stages) - 1
     while index >= 0:
         stage = program.stages[index]
         if _can_inline(program, stage):
             _inline(program, stage)
         index -= 1
+
+
+def _simplified(program: Program, stage: Stage) -> Stage:
+    """Return the stage with short indices: a reshape's are long until sizes are put to use."""
+
+    def load(old: TensorLoad) -> Expr:
+        return tirx.BufferLoad(old.source, [program.analyzer.simplify(i) for i in old.indices])
+
+    return _edit_values(stage, load)
+
+
+def _edit_values(stage: Stage, edit: Callable[[TensorLoad], Expr]) -> Stage:
+    """Return the stage with the loads in its values replaced."""
+    stage = replace(stage, values=tuple(map_loads(value, edit) for value in stage.values))
+    if stage.reduction is None:
+        return stage
+    terms = tuple(map_loads(term, edit) for term in stage.reduction.terms)
+    return replace(stage, reduction=replace(stage.reduction, terms=terms))
 
 
 def _can_inline(program: Program, stage: Stage) -> bool:
@@ -109,11 +130,7 @@ def _inline(program: Program, stage: Stage) -> None:
     def rewrite(reader: Stage) -> Stage:
         if not any(load.source.same_as(buffer) for load in reader.reads()):
             return reader
-        reader = replace(reader, values=tuple(map_loads(v, replace_load) for v in reader.values))
-        if reader.reduction is not None:
-            terms = tuple(map_loads(t, replace_load) for t in reader.reduction.terms)
-            reader = replace(reader, reduction=replace(reader.reduction, terms=terms))
-        return reader
+        return _simplified(program, _edit_values(reader, replace_load))
 
     program.stages = [rewrite(s) for s in program.stages if s is not stage]
     program.locals = [b for b in program.locals if not b.same_as(buffer)]

@@ -145,13 +145,15 @@ def _simplify_indices(expr: Expr, analyzer: sym.Analyzer) -> Expr:
     )
 
 
-def merge_axes(stage: FlatStage, analyzer: sym.Analyzer, keep: int = 0) -> FlatStage:
+def merge_axes(
+    stage: FlatStage, analyzer: sym.Analyzer, keep: int = 0, merge_reduced: bool = True
+) -> FlatStage:
     """Merge neighbouring axes that every access walks as one.
 
-    The first `keep` spatial axes stay as they are.
+    The first `keep` spatial axes stay as they are, and the reduced ones without `merge_reduced`.
     """
     stage = _merge(stage, analyzer, "spatial", keep)
-    return _merge(stage, analyzer, "reduced", 0)
+    return _merge(stage, analyzer, "reduced", 0) if merge_reduced else stage
 
 
 def _merge(stage: FlatStage, analyzer: sym.Analyzer, kind: str, keep: int) -> FlatStage:

@@ -43,7 +43,11 @@ def vector(lanes: int, like: Expr, body: Body) -> tirx.Stmt:
 
 
 def vector_loop(extent: Expr, lanes: int, body: Body, analyzer: sym.Analyzer) -> tirx.Stmt:
-    """Return `body(i)` for i below `extent`, `lanes` at a time, the rest one by one."""
+    """Return `body(i)` for i below `extent`, `lanes` at a time.
+
+    Of a known extent the last vector overlaps its neighbour: the body must do the same when it runs
+    twice. The rest of another one runs one by one.
+    """
     known = constant_value(extent)
     while known is not None and lanes > max(known, 1):
         lanes //= 2
@@ -54,7 +58,9 @@ def vector_loop(extent: Expr, lanes: int, body: Body, analyzer: sym.Analyzer) ->
         statements.append(
             loop(whole, lambda v: vector(lanes, extent, lambda i: body(v * lanes + i)), "block")
         )
-    if constant_value(rest) != 0:
+    if known is not None and known % lanes:
+        statements.append(vector(lanes, extent, lambda i: body(i + (known - lanes))))
+    elif constant_value(rest) != 0:
         statements.append(loop(rest, lambda i: body(whole * lanes + i), "rest"))
     return sequence(statements)
 
@@ -82,3 +88,15 @@ def parallel(axes: tuple[Axis, ...] | list[Axis], body: tirx.Stmt) -> tirx.Stmt:
         return tirx.SeqStmt([*bindings, body])
 
     return loop(total, bind, "task", tirx.ForKind.PARALLEL)
+
+
+def named(name: str, value: Expr, statements: list[tirx.Stmt], analyzer: sym.Analyzer) -> Expr:
+    """Bind a size or position that is not a number, so that it is computed and written once.
+
+    The binding is added to `statements`.
+    """
+    value = analyzer.simplify(value)
+    if constant_value(value) is not None or isinstance(value, Var):
+        return value
+    statements.append(tirx.Bind(Var(name, value.ty), opaque(value)))
+    return statements[-1].var

@@ -9,8 +9,9 @@ from tvm import tirx
 from tvm.ir import Var
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
+from sam_tvm.kernels.bfloat16 import expand_dots
 from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
-from sam_tvm.kernels.elementwise import elementwise_nest, value_lanes
+from sam_tvm.kernels.elementwise import elementwise_loops, elementwise_nest, value_lanes
 from sam_tvm.kernels.expressions import substitute
 from sam_tvm.kernels.fastmath import expand_calls
 from sam_tvm.kernels.grouping import group_stages
@@ -51,7 +52,7 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
         if contraction is None and not all(stage.is_injective for stage in stages):
             rules.add("reduction")
     rule = next(rule for rule in _RULES if rule in rules)
-    body = expand_calls(sequence([*flat.declarations, *statements]))
+    body = expand_dots(expand_calls(sequence([*flat.declarations, *statements])))
     return _finish(program.function, body), rule
 
 
@@ -145,7 +146,10 @@ def _emit_single(program: Program, stage: Stage, flat: FlatBuffers, unit: Vector
     flattened = flatten(program, stage, flat)
     flattened = drop_unit_axes(flattened, program.analyzer)
     flattened = merge_axes(flattened, program.analyzer)
-    whole_points = bool(flattened.reduced) and reduces_across_lanes(flattened)
+    if not flattened.reduced:
+        lanes = value_lanes(flattened, unit.lanes)
+        return elementwise_loops(flattened, lanes, program.analyzer)
+    whole_points = reduces_across_lanes(flattened)
     flattened, tasks = split_tasks(flattened, whole_points, program.analyzer)
     body = _emit_nest(flattened, flattened.spatial[len(tasks) :], unit, program)
     return parallel(tasks, body)

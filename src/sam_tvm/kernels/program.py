@@ -10,7 +10,8 @@ from tvm import sym, tirx
 from tvm.ir import Expr, TensorLoad, Var
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
-from sam_tvm.kernels.expressions import constant_value, loads, substitute, variables
+from sam_tvm.kernels.bfloat16 import dot_operands
+from sam_tvm.kernels.expressions import constant_value, dtype_of, loads, substitute, variables
 
 _LARGEST_EXTENT = 1 << 31
 
@@ -242,14 +243,22 @@ def _is_load_of(expr: Expr, buffer: Var) -> bool:
     return isinstance(expr, TensorLoad) and expr.source.same_as(buffer)
 
 
-def is_contraction(stage: Stage) -> bool:
-    """Tell whether the stage is a float32 sum of products of two loads."""
+def contraction_operands(stage: Stage) -> tuple[TensorLoad, ...] | None:
+    """Return what a float32 sum of products loads; None for any other stage.
+
+    Two loads of float32, or three of a product of bfloat16 pairs (`bfloat16.dot_pair`).
+    """
     if stage.reduction is None or stage.reduction.operators != ("add",):
-        return False
+        return None
     (term,) = stage.reduction.terms
-    return (
-        isinstance(term, tirx.Mul)
-        and isinstance(term.a, TensorLoad)
-        and isinstance(term.b, TensorLoad)
-        and str(term.ty.dtype) == "float32"
-    )
+    if dtype_of(term) != "float32":
+        return None
+    operands = (term.a, term.b) if isinstance(term, tirx.Mul) else dot_operands(term)
+    if operands is None or not all(isinstance(operand, TensorLoad) for operand in operands):
+        return None
+    return operands
+
+
+def is_contraction(stage: Stage) -> bool:
+    """Tell whether the stage is a float32 sum of products of loads."""
+    return contraction_operands(stage) is not None

@@ -13,6 +13,8 @@ from sam_tvm.kernels.loops import loop, nest, sequence, vector
 from sam_tvm.kernels.program import Axis
 
 _UNROLL = 4  # independent accumulators: hides the latency of an addition
+_RUN = 4  # vectors side by side where the next element to add is far away
+_CACHE = 1 << 20  # bytes that a second-level cache keeps
 
 _APPLY: dict[str, Callable[[Expr, Expr], Expr]] = {
     "add": lambda a, b: a + b,
@@ -189,21 +191,44 @@ def _along_output(
 ) -> tirx.Stmt:
     """Reduce neighbouring outputs together, one per lane; the first reduced axis interleaves."""
     *outer, inner = axes
-
-    def block(width: int) -> Callable[[Expr], tirx.Stmt]:
-        return lambda start: _reduce_block(stage, inner, start, width, analyzer)
-
     known = constant_value(inner.extent)
     while known is not None and lanes > max(known, 1):
         lanes //= 2
-    whole = analyzer.simplify(divide(inner.extent, integer(lanes, inner.extent)))
-    rest = analyzer.simplify(inner.extent - whole * lanes)
-    statements = []
-    if constant_value(whole) != 0:
-        statements.append(loop(whole, lambda b: block(lanes)(b * lanes), "block"))
-    if constant_value(rest) != 0:
-        statements.append(loop(rest, lambda i: block(1)(whole * lanes + i), "rest"))
+    # A far step leaves no line of memory in the cache for the next block: take whole runs of lines.
+    far = _reduced_bytes(stage) > _CACHE
+    wide = lanes * _RUN if far else lanes
+    while known is not None and wide > max(known, 1):
+        wide //= 2
+
+    def block(start: Expr, width: int) -> tirx.Stmt:
+        return _reduce_block(stage, inner, start, width, analyzer)
+
+    statements: list[tirx.Stmt] = []
+    done: Expr = integer(0, inner.extent)
+    for width in dict.fromkeys((wide, lanes)):
+        count = analyzer.simplify(divide(inner.extent - done, integer(width, inner.extent)))
+        if constant_value(count) != 0:
+            begin = done
+            statements.append(loop(count, lambda b, w=width, s=begin: block(s + b * w, w), "block"))
+        done = analyzer.simplify(done + count * width)
+    if known is None:
+        statements.append(loop(inner.extent - done, lambda i: block(done + i, 1), "rest"))
+    elif known % lanes:  # the last block overlaps its neighbour
+        statements.append(block(integer(known - lanes, inner.extent), lanes))
     return nest(outer, sequence(statements))
+
+
+def _reduced_bytes(stage: FlatStage) -> int:
+    """Return over how much memory one output's elements are spread, as far as that is known."""
+    farthest = 0
+    for value in stage.values:
+        for load in loads(value):
+            spread = sum(
+                (constant_stride(load.indices[0], axis) or 0) * (constant_value(axis.extent) or 1)
+                for axis in stage.reduced
+            )
+            farthest = max(farthest, spread * tirx.const(0, load.source.dtype).ty.dtype.itemsize)
+    return farthest
 
 
 def _reduce_block(

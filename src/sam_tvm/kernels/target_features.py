@@ -40,3 +40,16 @@ def vector_unit(target: tvm.target.Target) -> VectorUnit:
     if triple.startswith(("aarch64", "arm64")):
         return NEON
     return GENERIC
+
+
+def has_bfloat16(target: tvm.target.Target) -> bool:
+    """Tell whether the CPU multiplies pairs of bfloat16 on 16 lanes."""
+    if target.kind.name != "llvm":
+        return False
+    with target:
+        return bool(codegen.target_has_features("avx512bf16", target))
+
+
+def panel_width(unit: VectorUnit) -> int:
+    """Return the columns of a packed weight's panels: those of the register tile."""
+    return unit.lanes * (4 if unit.registers == 32 else 2)

@@ -12,7 +12,7 @@ from sam_tvm.kernels.layout import FlatStage
 from sam_tvm.kernels.program import Axis, bind_axes
 
 _SERIAL_WORK = 1 << 13  # operations below which starting threads costs more than it saves
-_TASKS = 32  # iterations a parallel loop should have
+TASKS = 32  # iterations a parallel loop should have
 _CHUNK = 1 << 12  # operations that a task should have at least
 
 
@@ -27,6 +27,12 @@ def known_product(axes: tuple[Axis, ...]) -> int | None:
     return total
 
 
+def is_small(stage: FlatStage) -> bool:
+    """Tell whether a stage is not worth the start of threads."""
+    work = known_product(stage.spatial + stage.reduced)
+    return work is not None and work <= _SERIAL_WORK
+
+
 def split_tasks(
     stage: FlatStage, whole_points: bool, analyzer: sym.Analyzer
 ) -> tuple[FlatStage, tuple[Axis, ...]]:
@@ -35,15 +41,14 @@ def split_tasks(
     With `whole_points` a task may be a single output (a reduction over lanes); otherwise the last
     axis keeps the vectors, and is cut into chunks if the axes before it are too few.
     """
-    work = known_product(stage.spatial + stage.reduced)
-    if (work is not None and work <= _SERIAL_WORK) or not stage.spatial:
+    if is_small(stage) or not stage.spatial:
         return stage, ()
     available = len(stage.spatial) if whole_points else len(stage.spatial) - 1
     taken, count = 0, 1
-    while taken < available and count < _TASKS:
+    while taken < available and count < TASKS:
         count *= constant_value(stage.spatial[taken].extent) or 1
         taken += 1
-    if count >= _TASKS or whole_points:
+    if count >= TASKS or whole_points:
         return stage, stage.spatial[:taken]
     last = stage.spatial[-1]
     per_point = max(1, known_product(stage.reduced) or 64)

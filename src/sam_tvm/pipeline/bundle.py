@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from sam_tvm import components
 from sam_tvm.components.base import TensorSpec
 from sam_tvm.models.sam3.build import bpe_path
-from sam_tvm.pipeline import build, files, importing
+from sam_tvm.pipeline import build, files, weights
 from sam_tvm.pipeline.export import MADE_BY as EXPORTED_BY
 from sam_tvm.pipeline.export import STAGE as EXPORT_STAGE
 from sam_tvm.pipeline.job import Job, version
-from sam_tvm.pipeline.stage import Outcome, one_line
+from sam_tvm.pipeline.stage import Outcome, attempt
 from sam_tvm.pipeline.store import ArtifactError, MissingArtifactError
 from sam_tvm.pipeline.weights_file import write_safetensors
 from sam_tvm.runtime.errors import BundleError, UserError
-from sam_tvm.runtime.manifest import read_manifest, seal, verify_files
+from sam_tvm.runtime.manifest import FORMAT_VERSION, MANIFEST, read_manifest, seal, verify_files
 from sam_tvm.runtime.tokenizer import write_tokenizer
+from sam_tvm.runtime.weights import map_weights
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 # Sam3Processor's normalisation.
 PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def gather_weights(job: Job, model: str, wanted: set[str]) -> dict[str, np.ndarray]:
-    """The parameters named `wanted`, each once though components share them.
+    """The parameters named `wanted`, mapped from their files, each once though it is shared.
 
     Raises:
         UserError: if two components hold different values under one name.
     """
     tensors: dict[str, np.ndarray] = {}
     for component in components.components(model):
-        store = job.store(component)
-        path = store.file(importing.STAGE, importing.PARAMS, importing.MADE_BY)
-        with safe_open(path, framework="np") as stored:
-            for name in stored.keys():  # noqa: SIM118 - not a dictionary
-                if name not in wanted:
-                    continue
-                tensor = stored.get_tensor(name)
-                if name in tensors and not np.array_equal(tensors[name], tensor):
-                    raise UserError(f"{name} differs between components: export them all again")
-                tensors.setdefault(name, tensor)
+        for name, mapped in map_weights(weights.params_file(job, component)).items():
+            if name not in wanted:
+                continue
+            tensor = np.from_dlpack(mapped)
+            if name in tensors and not np.array_equal(tensors[name], tensor):
+                raise UserError(f"{name} differs between components: export them all again")
+            tensors.setdefault(name, tensor)
     return tensors
 
 
@@ -79,10 +75,10 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 def _weights_record(job: Job, model: str) -> dict[str, Any]:
     """What the weights were, which must be the same for all components."""
     stores = [job.store(component) for component in components.components(model)]
-    weights = [(store.record(EXPORT_STAGE) or {}).get("weights", {}) for store in stores]
-    if len({entry.get("sha256") for entry in weights}) > 1:
+    recorded = [(store.record(EXPORT_STAGE) or {}).get("weights", {}) for store in stores]
+    if len({entry.get("sha256") for entry in recorded}) > 1:
         raise ArtifactError(f"components stem from different weights: run {EXPORTED_BY} for all")
-    return weights[0]
+    return recorded[0]
 
 
 def _write(
@@ -92,8 +88,8 @@ def _write(
     composed = [function.name for function in components.functions(model, job.preset)]
     params = {name: record["params"][name] for name in composed}
     shutil.copyfile(library, folder / library.name)
-    weights = gather_weights(job, model, {name for names in params.values() for name in names})
-    write_safetensors(folder / "weights.safetensors", weights)
+    wanted = {name for names in params.values() for name in names}
+    write_safetensors(folder / "weights.safetensors", gather_weights(job, model, wanted))
     write_tokenizer(bpe_path(), folder / "tokenizer.json")
     paths = {
         "library": library.name,
@@ -107,6 +103,7 @@ def _write(
         "preset": job.preset.name,
         "target": record["target"],
         "precision": job.precision,
+        "cpu": record["cpu"],
         "image": {"size": config.image_size, "mean": PIXEL_MEAN, "std": PIXEL_STD},
         "text": {"context_length": config.context_length},
         "files": {
@@ -119,12 +116,6 @@ def _write(
         },
     }
     files.write_json(folder / MANIFEST, seal(manifest))
-
-
-def _params_hashes(job: Job, model: str) -> list[str]:
-    """Hashes of the components' parameters: the library does not depend on the weights."""
-    records = [job.store(c).record(importing.STAGE) for c in components.components(model)]
-    return [record["files"][importing.PARAMS]["sha256"] for record in records if record]
 
 
 def _is_current(folder: Path, key: str) -> bool:
@@ -149,8 +140,15 @@ def write_bundle(job: Job, model: str) -> bool:
     if record is None:
         raise MissingArtifactError(f"{model} has no end-to-end library: run {build.MADE_BY} first")
     library = store.file(stage, record["library"], build.MADE_BY)
+    if library.suffix != ".so":
+        raise ArtifactError(
+            f"{library} holds objects, for which no compiler is installed here that links them: "
+            f"install it, delete the file and run {build.MADE_BY} again"
+        )
     destination = job.bundle_folder(model)
-    key = files.sha256_of_json([record["key"], _params_hashes(job, model), FORMAT_VERSION])
+    # The library does not depend on the weights.
+    hashes = [weights.params_hash(job, part) for part in components.components(model)]
+    key = files.sha256_of_json([record["key"], hashes, FORMAT_VERSION])
     if _is_current(destination, key):
         return False
     with files.staging_directory(destination.parent, destination.name) as staging:
@@ -167,9 +165,5 @@ def bundle_models(job: Job) -> list[Outcome]:
     """Write a bundle for each model of the job; a model that was not built has none."""
     outcomes = []
     for model in job.models:
-        name = f"{model}-{job.build_name}"
-        try:
-            outcomes.append(Outcome(name, skipped=not write_bundle(job, model)))
-        except MissingArtifactError as error:
-            outcomes.append(Outcome(name, error=one_line(error)))
+        outcomes.append(attempt(f"{model}-{job.build_name}", partial(write_bundle, job, model)))
     return outcomes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.components.base import TensorSpec
 from sam_tvm.components.graph import Call, ComposedFunction, Concat, Last, Step, Tokens
@@ -14,10 +15,40 @@ from sam_tvm.components.graph import Call, ComposedFunction, Concat, Last, Step,
 
 @dataclass(frozen=True)
 class Part:
-    """A component's Relax function and the reference names of its parameters, in order."""
+    """A component's Relax function, what it calls, and its parameters' names, in order."""
 
-    function: relax.Function
+    name: str
+    module: tvm.IRModule
     params: Sequence[str]
+
+    @property
+    def function(self) -> relax.Function:
+        """The component's function."""
+        return self.module[self.name]
+
+
+@mutator
+class _Renamer(PyExprMutator):
+    """Replaces the functions that a Relax function calls."""
+
+    def __init__(self, callees: Mapping[tvm.ir.GlobalVar, tvm.ir.GlobalVar]) -> None:
+        super().__init__()
+        self.callees = callees
+
+    def visit_global_var_(self, var: tvm.ir.GlobalVar) -> relax.Expr:
+        """Replace one callee."""
+        return self.callees[var]
+
+
+def _add(builder: relax.BlockBuilder, part: Part) -> tvm.ir.GlobalVar:
+    """Add a component to the module; TIR functions that are alike are added once."""
+    callees = {
+        var: builder.add_func(function, var.name_hint)
+        for var, function in part.module.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    function = _Renamer(callees).visit_expr(part.function)
+    return builder.add_func(function.with_attr("global_symbol", part.name), part.name)
 
 
 @dataclass(frozen=True)
@@ -113,14 +144,11 @@ def compose(functions: Sequence[ComposedFunction], parts: Mapping[str, Part]) ->
 
     Args:
         functions: the composed functions.
-        parts: component name -> its function; each becomes a public function too.
+        parts: component name -> the component; each becomes a public function too.
     """
     builder = relax.BlockBuilder()
     # Sorted by name, so that equal parts make an equal module.
-    callees = {
-        name: builder.add_func(parts[name].function.with_attr("global_symbol", name), name)
-        for name in sorted(parts)
-    }
+    callees = {name: _add(builder, parts[name]) for name in sorted(parts)}
     params = {name: list(parts[name].params) for name in sorted(parts)}
     for function in functions:
         params[function.name] = _FunctionBuilder(builder, parts, callees, function).build()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
 from sam_tvm.models.sam3.weights import weights_identity
 from sam_tvm.pipeline import keys
-from sam_tvm.pipeline.detections import Detections, compare_detections
+from sam_tvm.pipeline.detections import Detections, compare_detections, compare_with_peer
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.reference import request, run_worker
@@ -31,16 +31,33 @@ WORKER_SOURCES = (
 MODEL = "sam3"
 
 
-def _reference(job: Job) -> tuple[Path, dict[str, Any]]:
-    """The reference's detections, made if they are not there, and what its weights were."""
-    folder = job.folder / "reference" / f"{MODEL}_end_to_end"
+def _reference(
+    job: Job, precision: str, thresholds: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """The reference's detections, made if they are not there, and what its weights were.
+
+    Args:
+        job: preset, weights and folders.
+        precision: ``float32``, or ``bfloat16`` for torch's autocast.
+        thresholds: where the score thresholds are taken from; None: chosen in this run.
+    """
+    suffix = "" if precision == "float32" else f"-{precision}"
+    folder = job.folder / "reference" / f"{MODEL}_end_to_end{suffix}"
     weights = weights_identity(job.checkpoint, job.seed)
-    key = keys.reference_key("end_to_end", job.preset.sam3, weights, *WORKER_SOURCES)
+    key = keys.reference_key(f"end_to_end{suffix}", job.preset.sam3, weights, *WORKER_SOURCES)
     result = folder / "result.json"
     if not result.is_file() or json.loads(result.read_text(encoding="utf-8"))["key"] != key:
         result.unlink(missing_ok=True)  # an interrupted worker leaves fresh cases among former ones
-        run_worker(WORKER, request(job, folder, key=key))
+        chosen = str(thresholds) if thresholds else None
+        run_worker(WORKER, request(job, folder, key=key, precision=precision, thresholds=chosen))
     return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
+
+
+def _stored(folder: Path, case: EndToEndCase, index: int) -> tuple[Detections, float]:
+    """A reference's detections in one round, and the threshold."""
+    with np.load(folder / f"{case.name}_{index}.npz") as arrays:
+        found = Detections(arrays["masks"], arrays["boxes"], arrays["scores"])
+        return found, float(arrays["threshold"])
 
 
 def apply_prompt(segmenter: Segmenter, prompt: Prompt, state: dict[str, Any]) -> None:
@@ -85,16 +102,17 @@ def _finding(prompts: tuple[Prompt, ...], state: dict[str, Any]) -> Finding:
 
 
 def _run_case(
-    segmenter: Segmenter, case: EndToEndCase, reference: Path, results: Path
+    segmenter: Segmenter, case: EndToEndCase, reference: Path, peer: Path | None, results: Path
 ) -> list[dict[str, Any]]:
-    """Compare one case round by round, and write what was found as pictures and JSON."""
+    """Compare one case round by round, and write what was found as pictures and JSON.
+
+    `peer` holds what PyTorch finds in the bundle's precision, where that is not float32.
+    """
     rows, findings = [], []
     picture = load_picture(case.picture)
     state = segmenter.set_image(picture)
     for index, prompts in enumerate(case.rounds):
-        with np.load(reference / f"{case.name}_{index}.npz") as arrays:
-            threshold = float(arrays["threshold"])
-            expected = Detections(arrays["masks"], arrays["boxes"], arrays["scores"])
+        expected, threshold = _stored(reference, case, index)
         segmenter.reset_all_prompts(state)
         segmenter.set_confidence_threshold(threshold)
         for prompt in prompts:
@@ -109,7 +127,11 @@ def _run_case(
             "prompt": _prompt_row(prompts),
             "threshold": threshold,
         }
-        rows.append({**header, **compare_detections(ours, expected, case.empty)})
+        if peer is None:
+            row = compare_detections(ours, expected, case.empty)
+        else:
+            row = compare_with_peer(ours, _stored(peer, case, index)[0], expected, case.empty)
+        rows.append({**header, **row})
     pixels = np.asarray(picture.convert("RGB"))
     write_results(results / case.name, pixels, findings, {"picture": case.picture})
     return rows
@@ -127,15 +149,19 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     Overlays, masks and a ``result.json`` of each case are written to ``end_to_end/``. A case that
     does not run is an entry with its error.
     """
-    reference, weights = _reference(job)
+    reference, weights = _reference(job, "float32")
+    peer = None
+    if job.precision != "float32":
+        peer, _ = _reference(job, job.precision, thresholds=reference)
     if not job.bundle_folder(MODEL).is_dir():
         missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
         return [_failure(case, missing) for case in CASES], {MODEL: weights}
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
+    results = job.folder / ("end_to_end" if peer is None else f"end_to_end-{job.build_name}")
     rows: list[dict[str, Any]] = []
     for case in tqdm(CASES, desc="end to end", unit="case"):
         try:
-            rows += _run_case(segmenter, case, reference, job.folder / "end_to_end")
+            rows += _run_case(segmenter, case, reference, peer, results)
         except Exception as error:
             rows.append(_failure(case, one_line(error)))
     return rows, {MODEL: weights}

@@ -1,6 +1,7 @@
 """The end-to-end reference, in a process of its own: `Sam3Processor` on every case.
 
-Runs as ``python -m sam_tvm.pipeline.end_to_end_worker REQUEST.json`` with the unpatched model.
+Runs as ``python -m sam_tvm.pipeline.end_to_end_worker REQUEST.json`` with the unpatched model, in
+float32 or under torch's bfloat16 autocast; the latter takes the float32 run's thresholds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from sam_tvm.pipeline.detections import widest_gap_threshold
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
 from sam_tvm.pipeline.reference_worker import (
+    as_array,
     assert_unpatched,
     end_in_order,
+    evaluation,
     load_reference,
     save_arrays,
 )
@@ -53,31 +56,35 @@ def apply_prompt(processor: Any, prompt: Prompt, state: dict) -> dict:
 
 
 def run_round(
-    processor: Any, prompts: tuple[Prompt, ...], state: dict, empty: bool
+    processor: Any, prompts: tuple[Prompt, ...], state: dict, empty: bool, threshold: float | None
 ) -> dict[str, np.ndarray]:
-    """Detections after the prompts, at a threshold that the scores themselves give."""
+    """Detections after the prompts, at a threshold that the scores give where it is None."""
     processor.set_confidence_threshold(-1.0)
     for prompt in prompts:
         apply_prompt(processor, prompt, state)
-    threshold = widest_gap_threshold(state["scores"].numpy(), empty)
+    if threshold is None:
+        threshold = widest_gap_threshold(as_array(state["scores"]), empty)
     processor.set_confidence_threshold(threshold, state)
     return {
         "threshold": np.float64(threshold),
-        "masks": state["masks"][:, 0].numpy(),
-        "boxes": state["boxes"].numpy(),
-        "scores": state["scores"].numpy(),
+        "masks": as_array(state["masks"][:, 0]),
+        "boxes": as_array(state["boxes"]),
+        "scores": as_array(state["scores"]),
     }
 
 
 @torch.inference_mode()
-def run_case(processor: Any, case: EndToEndCase, folder: Path) -> None:
+def run_case(processor: Any, case: EndToEndCase, folder: Path, thresholds: Path | None) -> None:
     """Run one case and write each round's detections to ``<case>_<round>.npz``."""
     state = processor.set_image(load_picture(case.picture).convert("RGB"))
     for index, prompts in enumerate(case.rounds):
         processor.reset_all_prompts(state)
-        save_arrays(
-            folder / f"{case.name}_{index}.npz", run_round(processor, prompts, state, case.empty)
-        )
+        name = f"{case.name}_{index}.npz"
+        threshold = None
+        if thresholds is not None:
+            with np.load(thresholds / name) as arrays:
+                threshold = float(arrays["threshold"])
+        save_arrays(folder / name, run_round(processor, prompts, state, case.empty, threshold))
 
 
 def main() -> int:
@@ -92,8 +99,10 @@ def main() -> int:
 
         model, weights = load_reference(request)
         processor = Sam3Processor(model, resolution=preset.sam3.image_size, device="cpu")
-        for case in tqdm(CASES, desc="Sam3Processor", unit="case"):
-            run_case(processor, case, folder)
+        thresholds = Path(request["thresholds"]) if request["thresholds"] else None
+        with evaluation(model, request["precision"]):
+            for case in tqdm(CASES, desc="Sam3Processor", unit="case"):
+                run_case(processor, case, folder, thresholds)
     assert_unpatched()
     files.write_json(folder / "result.json", {"key": request["key"], "weights": asdict(weights)})
     return 0

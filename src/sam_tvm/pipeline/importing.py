@@ -32,8 +32,23 @@ MADE_BY = "scripts/02_import.py"
 tvm_ffi.register_error("KeyboardInterrupt", KeyboardInterrupt)
 
 
+# Operators that stay whole, because a kernel computes each in one piece.
+WHOLE = (
+    torch.ops.aten.linear.default,
+    torch.ops.aten.scaled_dot_product_attention.default,
+)
+
+
 class UnsupportedOperatorsError(Exception):
     """The importer lacks operators; the message names them all, and where each patch goes."""
+
+
+def _decompositions() -> dict[Any, Any]:
+    """The default decompositions of torch, less those of the operators that stay whole."""
+    table = torch.export.default_decompositions()
+    for operator in WHOLE:
+        table.pop(operator)
+    return table
 
 
 def import_program(
@@ -50,7 +65,7 @@ def import_program(
         UnsupportedOperatorsError: if neither TVM nor `patches/importer` handles an operator.
     """
     table = converters()
-    program = program.run_decompositions()
+    program = program.run_decompositions(_decompositions())
     if missing := unsupported_operators(program, table, decompose=False):
         listing = ", ".join(missing)
         raise UnsupportedOperatorsError(f"operators that need a converter: {listing}")

@@ -13,7 +13,7 @@ from sam_tvm.models.presets import Preset
 from sam_tvm.pipeline.store import Store
 
 DEFAULT_ARTIFACTS = Path("artifacts")
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "bfloat16")
 
 
 def version(package: str) -> str:
@@ -33,6 +33,7 @@ class Job:
     precision: str = "float32"
     artifacts: Path = DEFAULT_ARTIFACTS
     drop: bool = False
+    stock: bool = False  # TVM's own default pipeline instead of our kernels, to compare with
 
     @property
     def folder(self) -> Path:
@@ -41,9 +42,9 @@ class Job:
 
     @property
     def build_name(self) -> str:
-        """Name of a build: target and precision, as a folder."""
+        """Name of a build: target, precision and pipeline, as a folder."""
         target = self.target.replace(" ", "_").replace("=", "-").replace("_-", "_")
-        return f"{target}-{self.precision}"
+        return f"{target}-{self.precision}" + ("-stock" if self.stock else "")
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -8,8 +8,18 @@ from pathlib import Path
 import sam_tvm
 import sam_tvm.patches
 from sam_tvm.pipeline.files import hash_sources, sha256_of_json
-from sam_tvm.pipeline.job import version
+from sam_tvm.pipeline.job import Job, version
 
+BUILD_SOURCES = (
+    "passes",
+    "prepare",
+    "lifting",
+    "weights",
+    "build",
+    "compose",
+    "instructions",
+    "linking",
+)
 PACKAGE = Path(sam_tvm.__file__).parent
 PATCHES = Path(sam_tvm.patches.__file__).parent
 
@@ -78,24 +88,23 @@ def import_key(exported_sha256: str) -> str:
     )
 
 
-def build_key(modules: list[str], target: str, precision: str, functions: object = None) -> str:
+def build_key(modules: list[str], target: str, job: Job, functions: object = None) -> str:
     """Key of a library.
 
     Args:
         modules: hashes of the Relax modules in it.
         target: the resolved target.
-        precision: as the job names it.
+        job: for the precision and the pipeline.
         functions: the composed functions (their repr is hashed), for an end-to-end library.
     """
     return sha256_of_json(
         {
             "modules": modules,
             "target": target,
-            "precision": precision,
+            "precision": job.precision,
+            "stock": job.stock,
             "functions": repr(functions),
-            "sources": sources(
-                "kernels", "pipeline/passes.py", "pipeline/build.py", "pipeline/compose.py"
-            ),
+            "sources": sources("kernels", *(f"pipeline/{name}.py" for name in BUILD_SOURCES)),
             "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},
         }
     )

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tvm
-from safetensors.numpy import load_file
 from tvm import relax
 
 from sam_tvm.components.base import Component
-from sam_tvm.pipeline import build, importing
+from sam_tvm.pipeline import build, weights
 from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.store import ArtifactError
+from sam_tvm.runtime.instructions import Requirements
+from sam_tvm.runtime.threads import allow_all_cpus
+from sam_tvm.runtime.weights import map_weights
 
 
 class Library:
@@ -21,10 +24,11 @@ class Library:
         store, stage = job.store(component), build.stage_name(job)
         record = store.record(stage) or {"library": f"{job.build_name}/lib.so"}
         path = store.file(stage, record["library"], build.MADE_BY)
-        params = store.file(importing.STAGE, importing.PARAMS, importing.MADE_BY)
-        order = store.record(importing.STAGE)["params"]
-        weights = load_file(params)
-        self._params = [tvm.runtime.tensor(weights.pop(name)) for name in order]
+        if reason := Requirements.from_json(record["cpu"]).unmet():
+            raise ArtifactError(f"{path} {reason}")
+        params = map_weights(weights.params_file(job, component))
+        self._params = [params[name] for name in record["params"]]
+        allow_all_cpus()
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
         self._function = machine[component.name]
 

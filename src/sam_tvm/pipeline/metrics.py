@@ -59,13 +59,20 @@ def _failure(
 
 
 def compare(
-    case: str, name: str, actual: np.ndarray, torch32: np.ndarray, torch64: np.ndarray
+    case: str,
+    name: str,
+    actual: np.ndarray,
+    torch32: np.ndarray,
+    torch64: np.ndarray,
+    peer: np.ndarray | None = None,
 ) -> Comparison:
     """Compare TVM's output with PyTorch's and the referee's.
 
-    It passes by ``tolerance`` (every element within rtol and atol of PyTorch float32) or by
+    `peer` is PyTorch's result in the precision of `actual`, where that is not float32. An output
+    passes by ``tolerance`` (every element within rtol and atol of PyTorch float32) or by
     ``float64`` (its largest error against the referee is at most `REFEREE_FACTOR` times
-    PyTorch's). NaN, and a shape or type that differs, never pass; masks must be equal.
+    PyTorch's in the same precision). NaN, and a shape or type that differs, never pass; masks
+    must be equal.
     """
     if actual.shape != torch32.shape or actual.dtype != torch32.dtype:
         expected = f"{torch32.dtype.name}{list(torch32.shape)}"
@@ -79,7 +86,7 @@ def compare(
         magnitude = np.abs(reference)
         relative = np.where(difference > 0, difference / np.maximum(magnitude, TINY), 0.0)
     close = bool(np.allclose(wide, reference, rtol=RTOL, atol=ATOL))
-    ours, theirs = max_error(actual, torch64), max_error(torch32, torch64)
+    ours, theirs = max_error(actual, torch64), max_error(torch32 if peer is None else peer, torch64)
     exact = actual.dtype.kind not in "fc"
     passed_by = None
     if (exact and np.array_equal(actual, torch32)) or (not exact and close):

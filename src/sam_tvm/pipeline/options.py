@@ -35,6 +35,9 @@ def add_job_options(parser: argparse.ArgumentParser, *, weights: bool, target: b
     if target:
         parser.add_argument("--target", default="llvm", help='llvm or "llvm -mcpu=NAME"')
         parser.add_argument("--precision", default="float32", help=", ".join(PRECISIONS))
+        parser.add_argument(
+            "--stock", action="store_true", help="TVM's default pipeline, to compare with"
+        )
 
 
 def job_from_options(options: argparse.Namespace) -> Job:
@@ -61,9 +64,10 @@ def job_from_options(options: argparse.Namespace) -> Job:
         precision=precision,
         artifacts=options.artifacts,
         drop=options.drop,
+        stock=getattr(options, "stock", False),
     )
     if "target" in options:
         from sam_tvm.pipeline import targets  # loads TVM
 
-        targets.resolve(job.target)
+        targets.check_precision(targets.resolve(job.target), job.precision)
     return job

@@ -1,4 +1,4 @@
-"""The compile pipeline: the one list of passes from an imported Relax module to VM code."""
+"""The compile pipeline: the lists of passes from an imported Relax module to VM code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,30 @@ import tvm
 from tvm import relax
 from tvm.relax import transform
 
-from sam_tvm.kernels import default
+from sam_tvm.kernels import attention, convolution, default, packing, panels
+
+
+def placement(target: tvm.target.Target, precision: str) -> tvm.transform.Pass:
+    """Where the kernels go: Relax operators to the forms that they read.
+
+    Weights are rearranged by operators on parameters alone, which `lifting` takes out afterwards.
+    """
+    return tvm.transform.Sequential(
+        [
+            # Convolutions to channels last, many of them to matrix products.
+            convolution.channels_last(panels.panels_for(target, precision)),
+            # Attention without a score matrix.
+            attention.place(target, precision),
+            # Products with a weight read it in the order of the kernel's tiles.
+            packing.pack_weights(panels.panels_for(target, precision)),
+        ],
+        name="sam_tvm.placement",
+    )
+
+
+def stock_placement() -> tvm.transform.Pass:
+    """What TVM's own pipeline needs: operators that it cannot lower, written out."""
+    return tvm.transform.Sequential([attention.decompose()], name="sam_tvm.stock_placement")
 
 
 def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
@@ -27,6 +50,7 @@ def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
             *default.passes(target),
             # Relax to the virtual machine: memory, shapes, calls.
             transform.RewriteDataflowReshape(),
+            transform.DeadCodeElimination(),
             transform.ToNonDataflow(),
             transform.RemovePurityChecking(),
             transform.CallTIRRewrite(),

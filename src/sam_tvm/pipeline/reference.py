@@ -106,7 +106,8 @@ def ask(job: Job, selected: Sequence[Component], precision: str) -> Reference:
     Args:
         job: preset, weights and folders.
         selected: the components.
-        precision: ``float32`` for the reference, ``float64`` for the referee.
+        precision: ``float32`` for the reference, ``float64`` for the referee, ``bfloat16`` for
+            torch's autocast.
     """
     folder = job.folder / "reference" / precision
     current = {component.name: _key(job, component) for component in selected}

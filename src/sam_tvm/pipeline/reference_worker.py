@@ -2,7 +2,8 @@
 
 Runs as ``python -m sam_tvm.pipeline.reference_worker REQUEST.json`` under the environment patches
 alone; it refuses to start where a model or importer patch has been imported. With precision
-``float64`` it is the referee: the same modules, evaluated in float64 throughout.
+``float64`` it is the referee: the same modules, evaluated in float64 throughout; with ``bfloat16``
+they run under torch's own autocast, the yardstick of our bfloat16 builds.
 """
 
 from __future__ import annotations
@@ -68,14 +69,30 @@ def load_reference(request: dict[str, Any]) -> tuple[nn.Module, WeightsInfo]:
     return model, weights
 
 
-def evaluate(model: nn.Module, component: Component, inputs: dict[str, np.ndarray], double: bool):
-    """Outputs of the component's reference call, as numpy arrays in the signature's order."""
+def evaluation(model: nn.Module, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """The scope in which `model` computes in a precision."""
+    if precision == "float64":
+        return float64_evaluation(model)
+    if precision == "bfloat16":
+        return torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def evaluate(
+    model: nn.Module, component: Component, inputs: dict[str, np.ndarray], precision: str
+) -> list[np.ndarray]:
+    """Outputs of the component's reference call in the signature's order; bfloat16 as float32."""
     tensors = [torch.from_numpy(array) for array in inputs.values()]
-    if double:
+    if precision == "float64":
         tensors = [t.double() if t.is_floating_point() else t for t in tensors]
-    scope = float64_evaluation(model) if double else contextlib.nullcontext()
-    with torch.inference_mode(), scope:
-        return [output.numpy() for output in component.call(model, *tensors)]
+    with torch.inference_mode(), evaluation(model, precision):
+        outputs = component.call(model, *tensors)
+    return [as_array(output) for output in outputs]
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as a numpy array, which has no bfloat16."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def case_file(folder: Path, component: Component, case: Case) -> Path:
@@ -98,7 +115,6 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def run_cases(request: dict[str, Any], model: nn.Module) -> dict[str, str]:
     """Run all cases of the requested components; returns the errors by component."""
     preset, folder = get_preset(request["preset"]), Path(request["output"])
-    double = request["precision"] == "float64"
     errors: dict[str, str] = {}
     for component in tqdm(
         components.select(request["components"]), desc=f"torch {request['precision']}"
@@ -108,7 +124,7 @@ def run_cases(request: dict[str, Any], model: nn.Module) -> dict[str, str]:
         try:
             for case in component.cases:
                 inputs = make_inputs(component, config, case)
-                outputs = evaluate(model, component, inputs, double)
+                outputs = evaluate(model, component, inputs, request["precision"])
                 arrays = dict(zip(names, outputs, strict=True))
                 save_arrays(case_file(folder, component, case), arrays)
         except Exception as error:

@@ -89,14 +89,18 @@ def _component_lines(entry: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _overlap(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5f}"
+
+
 def _end_to_end_line(entry: dict[str, Any]) -> str:
     result = "passed" if entry["passed"] else f"FAILED {entry.get('reason', entry.get('error'))}"
-    iou = entry.get("mask_iou_min")
     cells = [
         entry["case"],
         result,
         str(entry.get("detections")),
-        "-" if iou is None else f"{iou:.5f}",
+        _overlap(entry.get("mask_iou_min")),
+        _overlap(entry.get("torch_mask_iou_min")),
         _number(entry.get("max_box_error_px")),
         _number(entry.get("max_score_error")),
     ]
@@ -126,8 +130,9 @@ def as_markdown(report: dict[str, Any]) -> str:
             "",
             "## End to end, against Sam3Processor",
             "",
-            "| case | result | detections | lowest mask IoU | box error, px | score error |",
-            "|---|---|---|---|---|---|",
+            "| case | result | detections | lowest mask IoU | of PyTorch in this precision"
+            " | box error, px | score error |",
+            "|---|---|---|---|---|---|---|",
             *(_end_to_end_line(entry) for entry in report["end_to_end"]),
         ]
     return "\n".join(lines) + "\n"

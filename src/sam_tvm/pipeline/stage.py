@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from tqdm import tqdm
 
@@ -29,27 +31,31 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if not isinstance(error, UserError) else first
 
 
+def attempt(name: str, work: Callable[[], bool]) -> Outcome:
+    """Run `work`, which returns whether there was anything to do; its failure is an outcome.
+
+    What lies outside of it (`OUTSIDE_ERRORS`) is raised, but for a missing earlier stage.
+    """
+    try:
+        return Outcome(name, skipped=not work())
+    except MissingArtifactError as error:
+        return Outcome(name, error=one_line(error))
+    except OUTSIDE_ERRORS:
+        raise
+    except Exception as error:
+        tqdm.write(traceback.format_exc(), file=sys.stderr)
+        return Outcome(name, error=one_line(error))
+
+
 def run_stage(
     title: str, components: Iterable[Component], work: Callable[[Component], bool]
 ) -> list[Outcome]:
-    """Run `work` for each component; it returns whether there was anything to do.
-
-    A component that fails, or whose earlier stage did, does not stop the others; what lies
-    outside of it (`OUTSIDE_ERRORS`) does.
-    """
+    """Run `work` for each component; one that fails does not stop the others."""
     outcomes = []
     with tqdm(list(components), desc=title, unit="component") as bar:
         for component in bar:
             bar.set_postfix_str(component.name)
-            try:
-                outcomes.append(Outcome(component.name, skipped=not work(component)))
-            except MissingArtifactError as error:
-                outcomes.append(Outcome(component.name, error=one_line(error)))
-            except OUTSIDE_ERRORS:
-                raise
-            except Exception as error:
-                bar.write(traceback.format_exc())
-                outcomes.append(Outcome(component.name, error=one_line(error)))
+            outcomes.append(attempt(component.name, partial(work, component)))
     return outcomes
 
 

@@ -20,13 +20,18 @@ COLUMNS = ("exported", "imported", "built", "verified", "benchmarked")
 DONE, OPEN, FAILED = "x", " ", "failed"
 
 
-def _benchmarked(job: Job) -> set[str]:
-    """Components with a TVM timing in the benchmark report."""
+def _benchmarked(job: Job) -> dict[str, str]:
+    """Cell of each row that the benchmark report has of TVM in float32."""
     path = job.folder / "benchmark_report.json"
-    if not path.is_file():
-        return set()
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    return {row["component"] for row in results if row["engine"] == "tvm"}
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    except (FileNotFoundError, ValueError, KeyError):  # no report, or not one that can be read
+        return {}
+    return {
+        row["component"]: FAILED if row.get("error") else DONE
+        for row in results
+        if row["engine"] == "tvm" and row["precision"] == "float32"
+    }
 
 
 def component_cells(job: Job, component: Component) -> list[str]:
@@ -37,7 +42,7 @@ def component_cells(job: Job, component: Component) -> list[str]:
     entries = {entry["name"]: entry for entry in read_report(job).get("components", [])}
     entry = entries.get(component.name)
     cells.append(OPEN if entry is None else DONE if entry["passed"] else FAILED)
-    cells.append(DONE if component.name in _benchmarked(job) else OPEN)
+    cells.append(_benchmarked(job).get(component.name, OPEN))
     return cells
 
 
@@ -45,7 +50,7 @@ def _end_to_end_cells(job: Job) -> list[str]:
     rows = read_report(job).get("end_to_end", [])
     built = job.model_store("sam3").record(build.stage_name(job))
     verified = OPEN if not rows else DONE if all(row["passed"] for row in rows) else FAILED
-    benchmarked = DONE if "end_to_end" in _benchmarked(job) else OPEN
+    benchmarked = _benchmarked(job).get("end_to_end", OPEN)
     return ["-", "-", DONE if built else OPEN, verified, benchmarked]
 
 

@@ -1,7 +1,11 @@
-"""Verification: every component's library against PyTorch and the float64 referee."""
+"""Verification: every component's library against PyTorch and the float64 referee.
+
+A bfloat16 build is judged by the referee: it may err as PyTorch's own autocast does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -16,16 +20,20 @@ from sam_tvm.pipeline.stage import one_line
 
 
 def _compare_cases(
-    job: Job, component: Component, torch32: reference.Reference, torch64: reference.Reference
+    job: Job, component: Component, references: Mapping[str, reference.Reference]
 ) -> list[dict[str, Any]]:
     library, config = Library(job, component), job.config(component)
     names = [spec.name for spec in component.signature(config).outputs]
     rows = []
     for case in component.cases:
         actual = library(make_inputs(component, config, case))
-        expected, referee = torch32.outputs(component, case), torch64.outputs(component, case)
+        torch = {
+            precision: answer.outputs(component, case) for precision, answer in references.items()
+        }
         for name, array in zip(names, actual, strict=True):
-            comparison = compare(case.name, name, array, expected[name], referee[name])
+            expected, referee = torch["float32"][name], torch["float64"][name]
+            peer = torch[job.precision][name]
+            comparison = compare(case.name, name, array, expected, referee, peer)
             rows.append({**as_row(comparison), "passed": comparison.passed})
     return rows
 
@@ -45,18 +53,21 @@ def verify_components(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
     A component that was not built or does not run is an entry with its error.
     """
-    torch32 = reference.ask(job, job.components, "float32")
-    torch64 = reference.ask(job, job.components, "float64")
+    precisions = dict.fromkeys(("float32", "float64", job.precision))
+    references = {
+        precision: reference.ask(job, job.components, precision) for precision in precisions
+    }
     entries = []
     with tqdm(job.components, desc="verify", unit="component") as bar:
         for component in bar:
             bar.set_postfix_str(component.name)
-            error = torch32.errors.get(component.name) or torch64.errors.get(component.name)
+            errors = (answer.errors.get(component.name) for answer in references.values())
+            error = next(filter(None, errors), None)
             rows: list[dict[str, Any]] = []
             if error is None:
                 try:
-                    rows = _compare_cases(job, component, torch32, torch64)
+                    rows = _compare_cases(job, component, references)
                 except Exception as failure:
                     error = one_line(failure)
             entries.append(_entry(component, rows, error))
-    return entries, torch32.weights
+    return entries, references["float32"].weights

@@ -21,6 +21,7 @@ DTYPES = {
     "float16": "F16",
     "int64": "I64",
     "int32": "I32",
+    "uint32": "U32",
     "uint8": "U8",
     "bool": "BOOL",
 }

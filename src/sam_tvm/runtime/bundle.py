@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import tvm
+from tvm.runtime.vm import VirtualMachine
 
 from sam_tvm.runtime.errors import BundleError, UnknownNameError
 from sam_tvm.runtime.manifest import (
@@ -17,6 +18,7 @@ from sam_tvm.runtime.manifest import (
     read_manifest,
     verify_files,
 )
+from sam_tvm.runtime.threads import allow_all_cpus
 from sam_tvm.runtime.tokenizer import Tokenizer
 from sam_tvm.runtime.weights import map_weights
 
@@ -30,11 +32,11 @@ class Bundle:
 
     """
 
-    def __init__(self, manifest: Manifest) -> None:
-        """Load what a verified manifest names; see `load`."""
-        kind = manifest.target_options.get("kind")
-        if kind != "llvm":
-            raise BundleError(f"{manifest.folder} is built for {kind}; only CPU bundles (llvm) run")
+    def __init__(self, manifest: Manifest, verify: bool = True) -> None:
+        """Load what a manifest names; see `load`."""
+        _check_machine(manifest)
+        if verify:
+            verify_files(manifest)
         self.manifest = manifest
         files = manifest.files
         self.tokenizer = Tokenizer(files["tokenizer"].path, manifest.context_length)
@@ -56,13 +58,11 @@ class Bundle:
                 only for bundles that were verified before.
 
         Raises:
-            BundleError: something is missing, damaged, of another format or for another device.
+            BundleError: something is missing, damaged, of another format, for another device or
+                for a CPU with instructions that this one lacks.
 
         """
-        manifest = read_manifest(folder)
-        if verify:
-            verify_files(manifest)
-        return cls(manifest)
+        return cls(read_manifest(folder), verify)
 
     def call(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run a function of the bundle.
@@ -92,16 +92,22 @@ class Bundle:
         }
 
 
-def set_threads(count: int) -> None:
-    """Let TVM use at most `count` threads for calls from the current thread.
+def release_workspace() -> None:
+    """Give memory that no array uses any more back to the system.
 
-    TVM never uses more than the machine has, nor more than the environment variable
-    TVM_NUM_THREADS allows.
+    TVM keeps what a function worked in for the next call of the same function; another one, whose
+    arrays have other sizes, asks for more.
     """
-    if count < 1:
-        raise ValueError(f"threads must be at least 1, not {count}")
-    big_cores = 1  # TVM's affinity mode that prefers the faster cores
-    tvm.get_global_func("runtime.config_threadpool")(big_cores, count)
+    tvm.get_global_func("vm.builtin.memory_manager.clear")()
+
+
+def _check_machine(manifest: Manifest) -> None:
+    """Refuse a library that cannot run here, which to load and call would end the process."""
+    kind = manifest.target_options.get("kind")
+    if kind != "llvm":
+        raise BundleError(f"{manifest.folder} is built for {kind}; only CPU bundles (llvm) run")
+    if reason := manifest.cpu.unmet():
+        raise BundleError(f"{manifest.folder} {reason}")
 
 
 def _select(
@@ -116,9 +122,10 @@ def _select(
     return [weights[name] for name in function.params]
 
 
-def _load_library(path: Path) -> tvm.runtime.vm.VirtualMachine:
+def _load_library(path: Path) -> VirtualMachine:
     try:
-        return tvm.runtime.vm.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+        allow_all_cpus()
+        return VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
     except Exception as error:  # the loader of shared objects and TVM raise several types
         reason = str(error).strip().splitlines()
         raise BundleError(
@@ -127,7 +134,7 @@ def _load_library(path: Path) -> tvm.runtime.vm.VirtualMachine:
         ) from error
 
 
-def _lookup(machine: tvm.runtime.vm.VirtualMachine, name: str) -> tvm.runtime.Object:
+def _lookup(machine: VirtualMachine, name: str) -> tvm.runtime.Object:
     try:
         return machine[name]
     except AttributeError:

@@ -13,6 +13,7 @@ def describe(manifest: Manifest) -> str:
         ("bundle", str(manifest.folder)),
         ("model", f"{manifest.model}, preset {manifest.preset}"),
         ("target", f"{_target(manifest.target_options)}, {manifest.precision}"),
+        ("cpu", " ".join([manifest.cpu.architecture, *manifest.cpu.instructions])),
         ("image", f"{manifest.image_size} x {manifest.image_size} pixels"),
         ("text", f"{manifest.context_length} tokens, start and end included"),
     ]
@@ -30,7 +31,11 @@ def describe(manifest: Manifest) -> str:
 
 
 def _target(options: dict[str, object]) -> str:
-    shown = [f"-{key}={options[key]}" for key in ("mcpu", "mtriple") if key in options]
+    given = {key: options[key] for key in ("mcpu", "mtriple", "mattr") if key in options}
+    shown = [
+        f"-{key}={','.join(value) if isinstance(value, list) else value}"
+        for key, value in given.items()
+    ]
     return " ".join([str(options.get("kind")), *shown])
 
 

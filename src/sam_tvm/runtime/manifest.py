@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sam_tvm.runtime.errors import BundleError
+from sam_tvm.runtime.instructions import Requirements
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILES = ("library", "weights", "tokenizer")
 _OWN_HASH = "manifest_sha256"
 _CHUNK = 1 << 22
@@ -59,6 +60,7 @@ class Manifest:
     preset: str
     target: str
     precision: str
+    cpu: Requirements
     image_size: int
     image_mean: tuple[float, ...]
     image_std: tuple[float, ...]
@@ -116,7 +118,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     if raw.get("format_version") != FORMAT_VERSION:
         raise BundleError(
             f"{folder} has bundle format {raw.get('format_version')!r}, this version of sam-tvm "
-            f"reads format {FORMAT_VERSION}: build the bundle again or update sam-tvm"
+            f"reads format {FORMAT_VERSION}: bundle the model again or update sam-tvm"
         )
     if _OWN_HASH not in raw:
         raise BundleError(f"{path} has no {_OWN_HASH}, which proves it whole; {_REMEDY}")
@@ -165,6 +167,7 @@ def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
         preset=str(raw["preset"]),
         target=str(raw["target"]),
         precision=str(raw["precision"]),
+        cpu=Requirements.from_json(raw["cpu"]),
         image_size=int(image["size"]),
         image_mean=_three(image["mean"]),
         image_std=_three(image["std"]),

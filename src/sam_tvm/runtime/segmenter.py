@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sam_tvm.runtime.bundle import Bundle, set_threads
+from sam_tvm.runtime.bundle import Bundle, release_workspace
 from sam_tvm.runtime.detections import detections
 from sam_tvm.runtime.errors import BundleError, PromptError
 from sam_tvm.runtime.image import preprocess, to_rgb_array
 from sam_tvm.runtime.prompts import GeometricPrompt
+from sam_tvm.runtime.threads import set_threads
 
 State = dict[str, Any]
 
@@ -71,7 +72,7 @@ class Segmenter:
 
         Args:
             bundle_path: the bundle's folder.
-            threads: at most so many threads for calls from this thread; None for TVM's default.
+            threads: at most so many threads for calls from this thread; None for all cores.
             confidence_threshold: what a score must exceed.
             verify: compare every file with its SHA-256 first; see `Bundle.load`.
 
@@ -103,9 +104,12 @@ class Segmenter:
         manifest = self.bundle.manifest
         tensor = preprocess(pixels, manifest.image_size, manifest.image_mean, manifest.image_std)
         state = {} if state is None else state
-        _drop(state, (*_RESULTS, _RAW_OUTPUTS))
+        # Large, and of no more use: gone before the encoder needs its memory.
+        _drop(state, (*_RESULTS, _RAW_OUTPUTS, "backbone_out"))
         state["original_height"], state["original_width"] = pixels.shape[:2]
+        release_workspace()
         state["backbone_out"] = self.bundle.call("encode_image", {"pixels": tensor})
+        release_workspace()
         return state
 
     def set_text_prompt(self, prompt: str, state: State) -> State:
@@ -212,12 +216,14 @@ class Segmenter:
         features = state["backbone_out"]
         inputs = {name: features[name] for name in (*_IMAGE_FEATURES, *_TEXT_FEATURES)}
         inputs.update(state["geometric_prompt"].arrays())
+        _drop(state, (*_RESULTS, _RAW_OUTPUTS))
         state[_RAW_OUTPUTS] = self.bundle.call("ground", inputs)
         self._keep_confident(state)
         return state
 
     def _keep_confident(self, state: State) -> None:
         size = state["original_height"], state["original_width"]
+        _drop(state, _RESULTS)  # else both are in memory, and each may be as large as the model
         state.update(detections(state[_RAW_OUTPUTS], self.confidence_threshold, *size))
 
 

@@ -24,6 +24,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype(np.float16),
     "I64": np.dtype(np.int64),
     "I32": np.dtype(np.int32),
+    "U32": np.dtype(np.uint32),
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }

@@ -1,0 +1,172 @@
+"""The flash attention PrimFunc: tasks, and in each the passes over the keys.
+
+A task takes several blocks of queries of one head through each pass, so that the keys and values it
+copies serve them all. Scores exist for one block and one pass only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+from tvm.ir import Expr, Var
+from tvm.s_tir.stmt import SBlock, SBlockRealize
+
+from sam_tvm.kernels.attention.block import Block
+from sam_tvm.kernels.attention.keys import load_keys, load_values
+from sam_tvm.kernels.attention.plan import Memory, Plan
+from sam_tvm.kernels.attention.problem import Attention, choose_tile
+from sam_tvm.kernels.attention.queries import Head
+from sam_tvm.kernels.bfloat16 import import_instructions
+from sam_tvm.kernels.expressions import constant_value, divide, divide_up, product, remainder
+from sam_tvm.kernels.loops import loop, sequence
+from sam_tvm.kernels.target_features import VectorUnit
+from sam_tvm.kernels.vectors import Code, index
+
+RULE = "attention"
+_OPAQUE = 8  # kOpaque: nothing is fused with it
+
+
+def attention_function(
+    attention: Attention,
+    shapes: Sequence[Sequence[Expr]],
+    sizes: Sequence[Var],
+    unit: VectorUnit,
+    bfloat16: bool,
+) -> tirx.PrimFunc:
+    """Return the scheduled function.
+
+    Args:
+        attention: what to compute.
+        shapes: of the tensors that its operands refer to, the output last; float32.
+        sizes: symbolic sizes, which are parameters between the inputs and the output.
+        unit: the target's vector unit.
+        bfloat16: whether to multiply pairs of bfloat16; needs AVX512-BF16.
+
+    """
+    names = [*(f"operand_{i}" for i in range(len(shapes) - 1)), "output"]
+    tensors = [
+        tirx.decl_buffer(tuple(shape), "float32", name)
+        for shape, name in zip(shapes, names, strict=True)
+    ]
+    flat, statements = [], []
+    for tensor, name in zip(tensors, names, strict=True):
+        size = product(list(tensor.shape))
+        flat.append(tirx.decl_buffer((size,), "float32", f"{name}_flat", data=tensor.data))
+        statements.append(tirx.DeclBuffer(flat[-1], data=tensor.data))
+    plan = Plan(attention, choose_tile(attention, unit, bfloat16), tuple(flat))
+    body = sequence([*statements, _emit(plan)])
+    if bfloat16:
+        body = import_instructions(body)
+    # Relax's passes expect a root block; nothing is left in it for them to schedule.
+    root = SBlockRealize([], True, SBlock([], [], [], "root", body))
+    function = tirx.PrimFunc([*tensors[:-1], *sizes, tensors[-1]], root).with_attr(
+        {
+            "sam_tvm.rule": RULE,
+            "tirx.is_scheduled": True,
+            "tirx.noalias": True,
+            "op_pattern": _OPAQUE,
+        }
+    )
+    return tirx.transform.ConvertSSA()(tvm.IRModule({"main": function}))["main"]
+
+
+def _emit(plan: Plan) -> tirx.Stmt:
+    a, t = plan.attention, plan.tile
+    code = Code(plan.lanes)
+    whole, groups = code.bind("whole", t.whole), code.bind("groups", t.groups)
+    blocks = code.bind("blocks", t.blocks)
+
+    def task(number: Expr) -> tirx.Stmt:
+        inner = Code(plan.lanes)
+        position = inner.bind("position", divide(number, groups))
+        group = inner.bind("group", remainder(number, groups))
+        image = inner.bind("image", divide(position, a.heads))
+        head = (image, inner.bind("head", remainder(position, a.heads)))
+        memory = plan.allocate(inner)
+        first = inner.bind("first_block", group * blocks)
+        count = blocks
+        if constant_value(blocks) is None or constant_value(whole) % constant_value(blocks):
+            count = inner.bind("block_count", tirx.min(blocks, whole - first))
+        is_last = tirx.EQ(group, groups - 1)
+        inner.add(_Task(plan, memory, head, first, count, whole, is_last).emit())
+        return inner.body()
+
+    tasks = a.batch * a.heads * groups
+    code.add(loop(tasks, task, "task", tirx.ForKind.PARALLEL))
+    return code.body()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Blocks of queries of one head.
+
+    Attributes:
+        plan: the kernel.
+        memory: the task's scratch memory.
+        head: number of the batch's item, and of the head in it.
+        first, count: which blocks.
+        whole: how many blocks the head has, the narrow one apart.
+        is_last: whether it is the head's last task, which has the narrow block.
+
+    """
+
+    plan: Plan
+    memory: Memory
+    head: Head
+    first: Expr
+    count: Expr
+    whole: Expr
+    is_last: Expr
+
+    def emit(self) -> tirx.Stmt:
+        """Return everything that the task does."""
+        passes = divide_up(self.plan.attention.keys, self.plan.tile.keys)
+        return sequence(
+            [
+                self._each(Block.begin),
+                loop(passes, self._pass, "pass"),
+                self._each(Block.end),
+            ]
+        )
+
+    def _each(self, act: Callable[[Block], tirx.Stmt]) -> tirx.Stmt:
+        """Return `act` for every block."""
+        plan, t = self.plan, self.plan.tile
+
+        def block(slot: Expr, number: Expr, vectors: int) -> tirx.Stmt:
+            code = Code(plan.lanes)
+            query = code.bind("first_query", number * t.width)
+            code.add(act(Block(plan, self.memory, self.head, slot, query, vectors)))
+            return code.body()
+
+        statements = []
+        if constant_value(self.whole) != 0:
+            statements.append(
+                loop(self.count, lambda b: block(b, self.first + b, t.vectors), "block")
+            )
+        if t.rest:
+            exists = self.is_last
+            if constant_value(self.whole) is None:
+                left = self.whole * t.width < plan.attention.queries
+                exists = tirx.And(exists, left)
+            narrow = block(index(t.slots), self.whole, t.rest)
+            statements.append(tirx.IfThenElse(exists, narrow, None))
+        return sequence(statements)
+
+    def _pass(self, number: Expr) -> tirx.Stmt:
+        """Return one pass over keys: copy them and their values, then take the blocks through."""
+        plan, size, keys = self.plan, self.plan.tile.keys, self.plan.attention.keys
+        code = Code(plan.lanes)
+        first = code.bind("first_key", number * size)
+        known = constant_value(keys)
+        if known is not None and (known % size == 0 or known < size):
+            count = index(min(known, size))
+        else:
+            count = code.bind("key_count", tirx.min(index(size), keys - first))
+        code.add(load_keys(plan, self.memory, self.head, first, count))
+        code.add(load_values(plan, self.memory, self.head, first, count))
+        code.add(self._each(lambda block: block.one_pass(first, count)))
+        return code.body()

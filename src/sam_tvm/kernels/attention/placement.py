@@ -1,0 +1,138 @@
+"""A Relax pass: attention operators become calls of generated kernels."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import tvm
+from tvm import relax, sym
+
+from sam_tvm.kernels.attention.kernel import RULE, attention_function
+from sam_tvm.kernels.attention.operands import OPERATORS, Site, describe, is_supported
+from sam_tvm.kernels.attention.views import (
+    View,
+    has_shape,
+    has_vectors,
+    is_rearrangement,
+    name_of,
+    place_in,
+    whole,
+)
+from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.target_features import VectorUnit, vector_unit
+
+
+def place(target: tvm.target.Target | str, precision: str) -> tvm.ir.transform.Pass:
+    """Return a pass that replaces every attention by a call of a kernel made for it.
+
+    What only moves operands or results about (permuting, reshaping, slicing) and is read by nothing
+    else disappears: kernels read and write through strides. Calls of equal sizes and strides share
+    a kernel. An attention that no kernel is made for (`operands.is_supported`) stays.
+
+    Args:
+        target: an LLVM target.
+        precision: ``float32``, or ``bfloat16`` for the operands of products.
+
+    Raises:
+        UnsupportedPrecisionError: unknown, or the target's CPU has no instruction for it.
+
+    """
+    target = tvm.target.Target(target)
+    unit, bfloat16 = vector_unit(target), panels_for(target, precision).bfloat16
+
+    @tvm.transform.module_pass(opt_level=0, name="SamTvmPlaceAttention")
+    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        builder = relax.BlockBuilder(module)
+        placer = _Placer(builder, unit, bfloat16)
+        for var, function in module.functions_items():
+            if isinstance(function, relax.Function):
+                changed = placer.rewrite(function)
+                if changed is not None:
+                    builder.update_func(var, changed)
+        return builder.finalize()
+
+    return run
+
+
+class _Placer:
+    """Replaces attention in the functions of one module."""
+
+    def __init__(self, builder: relax.BlockBuilder, unit: VectorUnit, bfloat16: bool) -> None:
+        self._builder, self._unit, self._bfloat16 = builder, unit, bfloat16
+        self._analyzer = sym.Analyzer()
+        self._kernels: dict[str, tvm.ir.GlobalVar] = {}
+
+    def rewrite(self, function: relax.Function) -> relax.Function | None:
+        """Return the function with its attentions replaced, None if there are none."""
+        blocks = list(function.body.blocks)
+        bindings = [binding for block in blocks for binding in block.bindings]
+        values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
+        if not any(name_of(value) in OPERATORS for value in values.values()):
+            return None
+        readers: Counter[relax.Var] = Counter(relax.analysis.free_vars(function.body.body))
+        for binding in bindings:
+            readers.update(relax.analysis.free_vars(binding.value))
+        blocks = [self._rewrite_block(block, values, readers) for block in blocks]
+        body = relax.SeqExpr(blocks, function.body.body)
+        changed = relax.Function(
+            function.params, body, function.ret_ty, function.is_pure, function.attrs
+        )
+        return relax.analysis.remove_all_unused(changed)
+
+    def _rewrite_block(
+        self,
+        block: relax.BindingBlock,
+        values: dict[relax.Var, relax.Expr],
+        readers: Counter[relax.Var],
+    ) -> relax.BindingBlock:
+        bindings: list[relax.Binding] = []
+        moved: set[relax.Var] = set()
+        for binding in block.bindings:
+            if binding.var in moved:
+                continue
+            call = binding.value
+            if name_of(call) not in OPERATORS or not is_supported(call):
+                bindings.append(binding)
+                continue
+            result, view, skipped = self._result(binding.var, block, readers)
+            moved |= skipped
+            site = describe(call, view, values, self._analyzer)
+            bindings.append(relax.VarBinding(result, self._call(site, result)))
+        return type(block)(bindings)
+
+    def _result(
+        self, var: relax.Var, block: relax.BindingBlock, readers: Counter[relax.Var]
+    ) -> tuple[relax.Var, View, set[relax.Var]]:
+        """Return the variable to write, the attention's place in it, and bindings to leave out.
+
+        The result's only reader may permute or reshape it, and so on: the last such value that
+        strides reach is written directly.
+        """
+        found = var, whole(var), set()
+        steps: list[relax.Call] = []
+        passed: set[relax.Var] = set()
+        while readers[var] == 1:
+            following = [
+                b
+                for b in block.bindings
+                if is_rearrangement(b.value) and b.value.args[0].same_as(var)
+            ]
+            if not following or not has_shape(following[0].var):
+                break
+            var = following[0].var
+            steps.append(following[0].value)
+            passed.add(var)
+            view = place_in(var, steps, self._analyzer)
+            if has_vectors(view):
+                found = var, view, set(passed)
+        return found
+
+    def _call(self, site: Site, result: relax.Var) -> relax.Expr:
+        if site.key not in self._kernels:
+            function = attention_function(
+                site.attention, site.shapes, site.sizes, self._unit, self._bfloat16
+            )
+            self._kernels[site.key] = self._builder.add_func(function, RULE)
+        kernel = self._kernels[site.key]
+        call = relax.call_tir(kernel, [*site.tensors, *site.values], result.ty)
+        return self._builder.normalize(call)

@@ -1,0 +1,151 @@
+"""A kernel about to be written: the problem, its tile, and where a task keeps what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr, Var
+
+from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
+from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair
+from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.layout import scratch
+from sam_tvm.kernels.vectors import Code, Lanes, index
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A task's scratch memory: flat buffers of float32, or of uint32 for pairs of bfloat16.
+
+    Attributes:
+        queries: [slot][channel][query], scaled; in bfloat16 [slot][pair of channels][query].
+        sums: [slot][output channel][query] float32, not divided by the totals yet.
+        maxima: [slot][query] float32, the largest score so far.
+        totals: [slot][query] float32, the sum of e**(score - maximum).
+        keys: [key][channel], or [key][pair of channels].
+        values: [strip][key][lane], or [strip][pair of keys][lane], for strips of channels.
+        scores: [key][query] float32.
+        weights: what the values are multiplied with: the scores' own memory, or [pair of
+            keys][query].
+
+    """
+
+    queries: Var
+    sums: Var
+    maxima: Var
+    totals: Var
+    keys: Var
+    values: Var
+    scores: Var
+    weights: Var
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the parts of a kernel need to know.
+
+    Attributes:
+        attention: the problem.
+        tile: its tile.
+        buffers: the function's tensors, flat.
+
+    """
+
+    attention: Attention
+    tile: Tile
+    buffers: tuple[Var, ...]
+
+    @property
+    def lanes(self) -> Lanes:
+        """Vectors as wide as the tile's."""
+        return Lanes(self.tile.lanes)
+
+    @property
+    def group(self) -> int:
+        """Channels, or keys, that share a word in scratch: 2 in bfloat16."""
+        return 2 if self.tile.bfloat16 else 1
+
+    @property
+    def word(self) -> str:
+        """The type of the operands of products in scratch."""
+        return "uint32" if self.tile.bfloat16 else "float32"
+
+    @property
+    def key_words(self) -> int:
+        """Words of a query or key in scratch."""
+        return -(-self.attention.depth // self.group)
+
+    @property
+    def value_words(self) -> int:
+        """Rows of a strip of values in scratch."""
+        return -(-self.tile.keys // self.group)
+
+    @property
+    def strips(self) -> int:
+        """Strips of values."""
+        return -(-self.value_depth // self.tile.lanes)
+
+    @property
+    def value_depth(self) -> int:
+        """Output channels, rounded up to whole register tiles."""
+        return -(-self.attention.value_depth // self.tile.rows) * self.tile.rows
+
+    def multiply_add(self, total: Expr, scalar: Expr, vector: Expr) -> Expr:
+        """Return `total + scalar * vector`, or the like over pairs."""
+        if self.tile.bfloat16:
+            return add_dot_pairs(total, scalar, vector)
+        return total + scalar * vector
+
+    def word_of(self, values: list[Expr]) -> Expr:
+        """Return the word that holds one or two scalars."""
+        return round_pair(*values) if self.tile.bfloat16 else values[0]
+
+    def element(self, operand: Operand, position: tuple[Expr | int, ...]) -> Expr:
+        """Read one element of an operand."""
+        return tirx.BufferLoad(self.buffers[operand.argument], [operand.at(*position)])
+
+    def clamp(self, position: Expr, size: Expr, multiple: int) -> Expr:
+        """Return a position that is inside: beyond the end the last one comes again.
+
+        Args:
+            position: below `size` rounded up to a multiple.
+            size: how many there are.
+            multiple: what positions are counted in.
+
+        """
+        known = constant_value(size)
+        if known is not None and known % multiple == 0:
+            return position
+        return tirx.min(position, size - 1)
+
+    def allocate(self, code: Code) -> Memory:
+        """Add the allocations of a task's memory."""
+        t = self.tile
+        slots = t.slots + (1 if t.rest else 0)
+
+        def buffer(name: str, size: int, dtype: str = "float32") -> Var:
+            found, statements = scratch(index(size), dtype, name)
+            code.add(*statements)
+            return found
+
+        scores = buffer("scores", t.keys * t.width)
+        return Memory(
+            queries=buffer("queries", slots * self.key_words * t.width, self.word),
+            sums=buffer("sums", slots * self.value_depth * t.width),
+            maxima=buffer("maxima", slots * t.width),
+            totals=buffer("totals", slots * t.width),
+            keys=buffer("keys", t.keys * self.key_words, self.word),
+            values=buffer("values", self.strips * self.value_words * t.lanes, self.word),
+            scores=scores,
+            weights=buffer("weights", self.value_words * t.width, self.word)
+            if t.bfloat16
+            else scores,
+        )
+
+
+def round_up(count: Expr, multiple: int) -> Expr:
+    """Return the smallest multiple that is not below a size."""
+    if multiple == 1:
+        return count
+    return tirx.truncdiv(count + (multiple - 1), index(multiple)) * multiple

@@ -1,0 +1,168 @@
+"""What an attention kernel is made for: sizes, where the operands lie, and the tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from tvm import tirx
+from tvm.ir import Expr
+
+from sam_tvm.kernels.expressions import constant_value, divide, divide_up
+from sam_tvm.kernels.target_features import VectorUnit
+from sam_tvm.kernels.vectors import index
+
+_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
+_BLOCK_KEYS = 192  # keys per pass
+_STATE = 96 << 10  # float32 elements of queries and sums that one task keeps in the cache
+_TASKS = 16  # tasks that the parallel loop should have
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where the elements of a four-dimensional operand lie in a flat buffer.
+
+    Attributes:
+        argument: which of the function's tensors it is.
+        offset: position of the first element.
+        strides: steps along (batch, head, position in the sequence, channel), or, for a bias,
+            (batch, head, query, key); 0 where the operand is broadcast.
+
+    """
+
+    argument: int
+    offset: Expr
+    strides: tuple[Expr, Expr, Expr, Expr]
+
+    def at(self, *position: Expr | int) -> Expr:
+        """Return the linear position of an element."""
+        total = self.offset
+        for place, stride in zip(position, self.strides, strict=True):
+            if constant_value(stride) != 0 and constant_value(place) != 0:
+                total = total + place * stride
+        return total
+
+    def map(self, edit: Callable[[Expr], Expr]) -> Operand:
+        """Apply `edit` to every expression."""
+        return Operand(self.argument, edit(self.offset), tuple(edit(s) for s in self.strides))
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether neighbours along the last axis are neighbours in memory."""
+        return constant_value(self.strides[-1]) == 1
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention: softmax(scale * q k^T + bias) v, where fully masked rows give 0.
+
+    Attributes:
+        batch, heads, queries, keys: sizes; any of them may be symbolic.
+        depth, value_depth: channels of a head in q and k, and in v.
+        query, key, value, output, bias: where the operands lie.
+        scale: what the products are multiplied with.
+        causal: None, or how many keys beyond its own position a query may see.
+
+    """
+
+    batch: Expr
+    heads: Expr
+    queries: Expr
+    keys: Expr
+    depth: int
+    value_depth: int
+    query: Operand
+    key: Operand
+    value: Operand
+    output: Operand
+    bias: Operand | None
+    scale: float
+    causal: Expr | None
+
+    def map(self, edit: Callable[[Expr], Expr]) -> Attention:
+        """Apply `edit` to every expression."""
+        changed = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Expr):
+                changed[field.name] = edit(value)
+            elif isinstance(value, Operand):
+                changed[field.name] = value.map(edit)
+        return replace(self, **changed)
+
+    @property
+    def bias_per_query(self) -> bool:
+        """Whether there is a bias that differs between queries."""
+        return self.bias is not None and constant_value(self.bias.strides[2]) != 0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Sizes of the kernel's blocks.
+
+    Attributes:
+        lanes: float32 elements in a vector.
+        vectors: vectors of queries in a block.
+        rows: keys (or output channels) whose sums are in registers at once.
+        keys: keys per pass, a multiple of `rows`.
+        whole: blocks of queries; what is left of the queries makes a block of `rest` vectors.
+        rest: vectors of the last, narrow block, 0 if there is never one. If the number of queries
+            is symbolic, it is there only sometimes.
+        slots: the most blocks that a task can take through each pass, the narrow one apart.
+        blocks: how many it takes; a head's last task may have fewer, and has the narrow one.
+        groups: tasks per head.
+        bfloat16: whether the operands of products are pairs of bfloat16.
+
+    """
+
+    lanes: int
+    vectors: int
+    rows: int
+    keys: int
+    whole: Expr
+    rest: int
+    slots: int
+    blocks: Expr
+    groups: Expr
+    bfloat16: bool
+
+    @property
+    def width(self) -> int:
+        """Queries in a block."""
+        return self.lanes * self.vectors
+
+
+def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
+    """Return the tile for a vector unit."""
+    vectors = _VECTORS
+    total = divide_up(attention.queries, unit.lanes)
+    known = constant_value(total)
+    if known is not None:
+        vectors = min(vectors, known)
+        rest = known % vectors
+        whole = index(known // vectors)
+    else:
+        # One vector is left over to a narrow block, two are computed as if they were three.
+        rest = 1
+        whole = divide(total + 1, vectors)
+    per_block = unit.lanes * vectors * (attention.depth + attention.value_depth)
+    slots = max(1, _STATE // per_block)
+    if constant_value(whole) is not None:
+        slots = min(slots, constant_value(whole))
+    wanted = divide_up(index(_TASKS), attention.batch * attention.heads)
+    groups = tirx.max(divide_up(whole, slots), tirx.min(whole, wanted))
+    blocks = tirx.max(divide_up(whole, tirx.max(groups, index(1))), index(1))
+    groups = tirx.max(divide_up(whole, blocks), index(1))
+    rows = 8 if unit.registers >= 32 else 4
+    keys = _block_keys(attention.keys, rows)
+    return Tile(unit.lanes, vectors, rows, keys, whole, rest, slots, blocks, groups, bfloat16)
+
+
+def _block_keys(keys: Expr, rows: int) -> int:
+    """Return the keys per pass: passes of equal length where their number is known."""
+    known = constant_value(keys)
+    if known is None:
+        return _BLOCK_KEYS
+    passes = -(-known // _BLOCK_KEYS)
+    even = -(-known // passes)
+    return -(-even // rows) * rows

@@ -1,0 +1,235 @@
+"""Weights in panels: the order in which a product reads them, made once instead of at each call.
+
+A (K, N) matrix becomes T = ceil(N / w) panels of w columns, each with its rows one after another:
+float32 [T, K, w]. In bfloat16 two neighbouring rows share a uint32, the even one in the low half:
+[T, ceil(K / 2), w]. A convolution's (KH, KW, C, O) weight likewise has panels of w output channels,
+[T, KH, KW, C, w]. Columns and rows that are missing are zeros. w follows from the target alone.
+
+`matmul` and `convolution` say in index arithmetic what a product over panels is; the contraction
+rule recognises that form and reads the panels where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax, te, tirx
+from tvm.ir import Expr, Var
+
+from sam_tvm.kernels.bfloat16 import dot_pair, pack_pair
+from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.target_features import has_bfloat16, panel_width, vector_unit
+
+_FUSES_ELEMENTWISE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise readers join the product
+
+
+class UnsupportedPrecisionError(ValueError):
+    """The target's CPU cannot multiply in this precision."""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """How weights are packed.
+
+    Attributes:
+        width: columns of a panel.
+        bfloat16: whether two rows are rounded to bfloat16 and share a uint32.
+
+    """
+
+    width: int
+    bfloat16: bool
+
+    @property
+    def dtype(self) -> str:
+        """What a panel is made of."""
+        return "uint32" if self.bfloat16 else "float32"
+
+    def count(self, columns: int) -> int:
+        """Return how many panels hold so many columns."""
+        return -(-columns // self.width)
+
+    def rows(self, terms: int) -> int:
+        """Return how many rows of a panel hold so many summed elements."""
+        return -(-terms // 2) if self.bfloat16 else terms
+
+
+def panels_for(target: tvm.target.Target | str, precision: str) -> Panels:
+    """Return the panels that the kernels of a target read.
+
+    Args:
+        target: an LLVM target.
+        precision: ``float32`` or ``bfloat16``.
+
+    Raises:
+        UnsupportedPrecisionError: unknown, or the target's CPU has no instruction for it.
+
+    """
+    target = tvm.target.Target(target)
+    if precision not in ("float32", "bfloat16"):
+        raise UnsupportedPrecisionError(f"unknown precision {precision!r}: float32 or bfloat16")
+    bfloat16 = precision == "bfloat16"
+    if bfloat16 and not has_bfloat16(target):
+        raise UnsupportedPrecisionError(
+            f"bfloat16 needs a CPU with AVX512-BF16, which {target} is not; use float32"
+        )
+    return Panels(panel_width(vector_unit(target)), bfloat16)
+
+
+def pack(builder: relax.BlockBuilder, weight: relax.Expr, panels: Panels) -> relax.Expr:
+    """Pack a float32 (K, N) matrix of known shape.
+
+    Returns:
+        float32 [T, K, w] or uint32 [T, ceil(K / 2), w].
+
+    """
+
+    def compute(weight: te.Tensor) -> te.Tensor:
+        *outer, terms, columns = (int(extent) for extent in weight.shape)
+        shape = (panels.count(columns), *outer, panels.rows(terms), panels.width)
+
+        def cell(panel: Var, *point: Var) -> Expr:
+            *at, row, lane = point
+            column = panel * panels.width + lane
+
+            def read(term: Expr) -> Expr:
+                return weight(*at, term, column)
+
+            value = _pair(read, row, terms) if panels.bfloat16 else read(row)
+            if columns % panels.width == 0:
+                return value
+            return tirx.if_then_else(column < columns, value, tirx.const(0, panels.dtype))
+
+        return te.compute(shape, cell, name="panels")
+
+    return builder.emit(builder.call_te(compute, weight, primfunc_name_hint="pack_panels"))
+
+
+def pack_convolution(builder: relax.BlockBuilder, weight: relax.Expr, panels: Panels) -> relax.Expr:
+    """Pack a float32 (KH, KW, C, O) weight of known shape.
+
+    Returns:
+        float32 [T, KH, KW, C, w] or uint32 [T, KH, KW, ceil(C / 2), w].
+
+    """
+    return pack(builder, weight, panels)
+
+
+def _pair(read: Callable[[Expr], Expr], row: Expr, terms: int) -> Expr:
+    """Return the pair of rows 2 * row and 2 * row + 1, zero for the latter if there is none."""
+    odd = read(row * 2 + 1)
+    if terms % 2:
+        odd = tirx.if_then_else(row * 2 + 1 < terms, odd, tirx.const(0.0, "float32"))
+    return pack_pair(read(row * 2), odd)
+
+
+def matmul(
+    builder: relax.BlockBuilder,
+    x: relax.Expr,
+    packed: relax.Expr,
+    columns: int,
+    panels: Panels,
+) -> relax.Expr:
+    """Multiply by a packed matrix.
+
+    Args:
+        builder: where the call is emitted.
+        x: float32 (..., K); the leading dimensions may be symbolic.
+        packed: what `pack` returned for a (K, columns) matrix.
+        columns: N.
+        panels: how `packed` was packed.
+
+    Returns:
+        float32 (..., columns).
+
+    """
+
+    def compute(x: te.Tensor, packed: te.Tensor) -> te.Tensor:
+        *outer, terms = x.shape
+        k = te.reduce_axis((0, packed.shape[1]), "k")
+
+        def cell(*point: Var) -> Expr:
+            *at, column = point
+            weight = packed(column // panels.width, k, column % panels.width)
+            return te.sum(_term(lambda i: x(*at, i), weight, k, terms, panels), axis=k)
+
+        return te.compute((*outer, columns), cell, name="matmul")
+
+    call = builder.call_te(
+        compute,
+        x,
+        packed,
+        primfunc_name_hint="matmul_panels",
+        primfunc_attrs=_FUSES_ELEMENTWISE,
+    )
+    return builder.emit(call)
+
+
+def convolution(
+    builder: relax.BlockBuilder,
+    x: relax.Expr,
+    packed: relax.Expr,
+    channels: int,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
+    panels: Panels,
+) -> relax.Expr:
+    """Convolve a padded picture with a packed weight.
+
+    Args:
+        builder: where the call is emitted.
+        x: float32 (B, H, W, C), padding included; all but C may be symbolic.
+        packed: what `pack_convolution` returned for a (*kernel, C, channels) weight.
+        channels: output channels.
+        kernel: rows and columns of the weight.
+        strides: rows and columns between neighbouring outputs.
+        dilation: rows and columns between neighbouring taps.
+        panels: how `packed` was packed.
+
+    Returns:
+        float32 (B, OH, OW, channels).
+
+    """
+
+    def compute(x: te.Tensor, packed: te.Tensor) -> te.Tensor:
+        batch, *size, terms = x.shape
+        height, width = (
+            (extent - d * (taps - 1) - 1) // s + 1
+            for extent, taps, s, d in zip(size, kernel, strides, dilation, strict=True)
+        )
+        ky, kx, c = (
+            te.reduce_axis((0, extent), name)
+            for extent, name in zip(packed.shape[1:4], ("ky", "kx", "c"), strict=True)
+        )
+
+        def cell(b: Var, row: Var, column: Var, channel: Var) -> Expr:
+            at = (b, row * strides[0] + ky * dilation[0], column * strides[1] + kx * dilation[1])
+            weight = packed(channel // panels.width, ky, kx, c, channel % panels.width)
+            term = _term(lambda i: x(*at, i), weight, c, terms, panels)
+            return te.sum(term, axis=[ky, kx, c])
+
+        return te.compute((batch, height, width, channels), cell, name="convolution")
+
+    call = builder.call_te(
+        compute,
+        x,
+        packed,
+        primfunc_name_hint="convolution_panels",
+        primfunc_attrs=_FUSES_ELEMENTWISE,
+    )
+    return builder.emit(call)
+
+
+def _term(
+    read: Callable[[Expr], Expr], weight: Expr, row: Expr, terms: Expr, panels: Panels
+) -> Expr:
+    """Return what one row of a panel adds to a sum; `read` returns an element of x."""
+    if not panels.bfloat16:
+        return read(row) * weight
+    odd = row * 2 + 1
+    if constant_value(terms) % 2:
+        odd = tirx.min(odd, terms - 1)  # its weight is zero
+    return dot_pair(read(row * 2), read(odd), weight)

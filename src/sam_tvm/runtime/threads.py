@@ -1,0 +1,40 @@
+"""How many threads TVM's loops run on."""
+
+from __future__ import annotations
+
+import os
+
+import tvm
+
+VARIABLE = "TVM_NUM_THREADS"
+_BIG_CORES = 1  # TVM's affinity mode that prefers the faster cores
+
+
+def available_cpus() -> int:
+    """Number of processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def allow_all_cpus() -> None:
+    """Let TVM use every processor, unless the environment says how many (TVM_NUM_THREADS).
+
+    Left alone it takes half of them, as if two always shared a core. It looks at the variable when
+    it first runs a loop in parallel; afterwards this has no effect.
+    """
+    os.environ.setdefault(VARIABLE, str(available_cpus()))
+
+
+def set_threads(count: int) -> None:
+    """Let TVM use at most `count` threads for calls from the current thread.
+
+    It never uses more than the machine has, nor more than TVM_NUM_THREADS allows.
+
+    Raises:
+        ValueError: if `count` is less than 1.
+    """
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    allow_all_cpus()
+    tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)

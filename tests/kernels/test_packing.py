@@ -1,0 +1,58 @@
+"""Weights are packed once, and products with them give what they gave before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from relax_programs import Compiled, function, host_target, normal
+from tvm import relax
+
+from sam_tvm.kernels import packing
+from sam_tvm.kernels.panels import panels_for
+
+
+def packed(build, *inputs, num_input=1):
+    module = function(build, *inputs)
+    module["main"] = module["main"].with_attr("num_input", num_input)
+    return packing.pack_weights(panels_for(host_target(), "float32"))(module)
+
+
+def product(x, w):
+    return relax.op.matmul(x, relax.op.permute_dims(w))
+
+
+@pytest.mark.parametrize(("rows", "terms", "columns"), [(1, 16, 16), (7, 37, 53), (65, 300, 97)])
+def test_a_product_with_a_packed_weight_agrees_with_float64(rows, terms, columns):
+    module = packed(product, ((rows, terms), "float32"), ((columns, terms), "float32"))
+    x, w = normal(rows, terms), normal(columns, terms, seed=1)
+    expected = x.astype("float64") @ w.T.astype("float64")
+    np.testing.assert_allclose(Compiled(module)(x, w), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_weight_goes_through_a_packing_of_its_own():
+    module = packed(product, ((8, 32), "float32"), ((48, 32), "float32"))
+    names = {var.name_hint for var in module.get_global_vars()}
+    assert {"pack_panels", "matmul_panels"} <= names
+
+
+@pytest.mark.parametrize(
+    ("build", "inputs", "num_input"),
+    [
+        # Both operands are inputs.
+        (relax.op.matmul, [((8, 32), "float32"), ((32, 48), "float32")], 2),
+        # Most of a panel would be padding.
+        (product, [((8, 32), "float32"), ((3, 32), "float32")], 1),
+        # A batch of weights.
+        (relax.op.matmul, [((2, 8, 32), "float32"), ((2, 32, 48), "float32")], 1),
+    ],
+)
+def test_other_products_stay_as_they_are(build, inputs, num_input):
+    module = packed(build, *inputs, num_input=num_input)
+    assert [var.name_hint for var in module.get_global_vars()] == ["main"]
+
+
+def test_a_function_that_does_not_say_where_parameters_begin_is_left_alone():
+    module = function(product, ((8, 32), "float32"), ((48, 32), "float32"))
+    after = packing.pack_weights(panels_for(host_target(), "float32"))(module)
+    tvm.ir.assert_structural_equal(after, module)
