@@ -1,0 +1,92 @@
+"""The engines: where each one's code is, what it needs installed, what it can be asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sam_tvm.runtime.errors import UnknownNameError
+
+OURS, REFERENCE = "tvm", "eager"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine.
+
+    Attributes:
+        name: as in the report.
+        module: with its `load`.
+        packages: what must be installed, beside what ports a model.
+        without: precision -> why the engine does not have it.
+        onnx: whether it reads ONNX.
+        warm_up_runs: at least so many, however long they take.
+    """
+
+    name: str
+    module: str
+    packages: tuple[str, ...] = ()
+    without: tuple[tuple[str, str], ...] = ()
+    onnx: bool = False
+    warm_up_runs: int = 1
+
+    def why_not(self, precision: str) -> str | None:
+        """Why the engine cannot run here in this precision; None if it can."""
+        if reason := dict(self.without).get(precision):
+            return reason
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} not installed: pip install 'sam-tvm[bench]'"
+        return None
+
+
+_PACKAGE = "sam_tvm.benchmark"
+_EXPORT = ("onnx", "onnxscript")
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine(OURS, f"{_PACKAGE}.tvm_engine"),
+        Engine(REFERENCE, f"{_PACKAGE}.torch_engine"),
+        # The second run may find that what the first one compiled was too special.
+        Engine("compile", f"{_PACKAGE}.torch_engine", warm_up_runs=3),
+        Engine(
+            "onnxruntime",
+            f"{_PACKAGE}.onnxruntime_engine",
+            packages=("onnxruntime", *_EXPORT),
+            without=(("bfloat16", "no bfloat16 kernels for the CPU"),),
+            onnx=True,
+        ),
+        Engine(
+            "openvino", f"{_PACKAGE}.openvino_engine", packages=("openvino", *_EXPORT), onnx=True
+        ),
+        Engine(
+            "tvm-stock",
+            f"{_PACKAGE}.tvm_engine",
+            without=(("bfloat16", "the default pipeline keeps float32"),),
+        ),
+    )
+}
+
+
+def select(names: Iterable[str] | None) -> tuple[Engine, ...]:
+    """Ours and the engines called `names`, or all of them.
+
+    Raises:
+        UnknownNameError: for a name that is not an engine's; the message lists those that are.
+    """
+    if names is None:
+        return tuple(ENGINES.values())
+    for name in names:
+        if name not in ENGINES:
+            raise UnknownNameError(
+                f"there is no engine {name!r}; known engines: {', '.join(ENGINES)}"
+            )
+    return tuple(ENGINES[name] for name in dict.fromkeys((OURS, *names)))
+
+
+def rotated(engines: Sequence[Engine], round_index: int) -> list[Engine]:
+    """The engines in the order of a round: each round starts with another one."""
+    start = round_index % len(engines) if engines else 0
+    return [*engines[start:], *engines[:start]]

@@ -1,0 +1,124 @@
+"""Tasks that make what an engine loads: ONNX models, stock libraries, what PyTorch expects."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sam_tvm.benchmark.process import Phase, TaskError
+from sam_tvm.benchmark.workload import EVERYTHING, Request
+from sam_tvm.components.base import Component
+from sam_tvm.pipeline.job import Job
+
+# The newest version whose RoiAlign and Attention ONNX Runtime 1.31 runs as they are exported:
+# it has no kernel for RoiAlign-22, and refuses masks that Attention-23 broadcasts.
+OPSET = 20
+ONNX_FILE = "model.onnx"
+
+Axes = tuple[tuple[int | str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ExportOnnx:
+    """Write a component as ONNX, from the exported program that TVM gets too.
+
+    The process holds the program, and one copy of the weights while they are written.
+
+    Attributes:
+        job: preset and weights.
+        component: which one.
+        exported: its exported program; None where it was dropped: it is exported anew then.
+        folder: where the model goes, with its weights beside it.
+    """
+
+    job: Job
+    component: Component
+    exported: Path | None
+    folder: Path
+
+    def run(self, phase: Phase) -> Axes:
+        """The inputs' axes: sizes, or the names of dynamic axes."""
+        import torch
+
+        phase("loading")
+        program = self._program()
+        phase("exporting to ONNX")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / ONNX_FILE
+        torch.onnx.export(
+            program, f=str(path), dynamo=True, external_data=True, opset_version=OPSET
+        )
+        return _input_axes(path)
+
+    def _program(self) -> object:
+        import torch
+
+        from sam_tvm.benchmark.torch_engine import load_part
+        from sam_tvm.patches.environment import declare_operators, reference_environment
+        from sam_tvm.pipeline.export import export_program
+
+        if self.exported is not None:
+            declare_operators()
+            return torch.export.load(self.exported)
+        with reference_environment():
+            job, modules = self.job, self.component.modules
+            model = load_part(job.preset, job.checkpoint, job.seed, modules)
+            return export_program(self.component, job.config(self.component), model)
+
+
+def _input_axes(path: Path) -> Axes:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return tuple(
+        tuple(axis.dim_param or axis.dim_value for axis in entry.type.tensor_type.shape.dim)
+        for entry in graph.input
+    )
+
+
+@dataclass(frozen=True)
+class BuildStock:
+    """Build a component with TVM's default pipeline, into the job's artifacts."""
+
+    job: Job
+
+    def run(self, phase: Phase) -> None:
+        """Build; raises TaskError with the reason if that fails."""
+        from sam_tvm.pipeline.build import build_components
+
+        phase("building with the default pipeline")
+        for outcome in build_components(self.job):
+            if outcome.error:
+                raise TaskError(outcome.error)
+
+
+@dataclass(frozen=True)
+class ExpectEndToEnd:
+    """What `Sam3Processor` finds in the picture of the end-to-end run.
+
+    Attributes:
+        request: PyTorch's; its threshold lets everything through.
+        path: ``.npz`` to write.
+    """
+
+    request: Request
+    path: Path
+
+    def run(self, phase: Phase) -> float:
+        """Write scores, boxes and masks of every query; returns a threshold in their widest gap."""
+        from sam_tvm.benchmark import torch_engine
+        from sam_tvm.pipeline.detections import widest_gap_threshold
+
+        run = replace(self.request.end_to_end, threshold=EVERYTHING)
+        with ExitStack() as stack:
+            phase("loading Sam3Processor")
+            workload = torch_engine.load(replace(self.request, end_to_end=run), stack)
+            phase("running Sam3Processor")
+            for step in workload.steps.values():
+                step()
+            outputs = workload.outputs()
+        np.savez(self.path, **outputs)
+        return widest_gap_threshold(outputs["scores"], empty=False)

@@ -1,0 +1,151 @@
+"""PyTorch: the unpatched reference as `reference_worker` runs it, eager or through torch.compile.
+
+The process holds the weights of what it runs, once; bfloat16 is torch's own autocast, which adds
+bfloat16 copies of them while it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam_tvm.benchmark.memory import reset_peak_rss
+from sam_tvm.benchmark.workload import (
+    END_TO_END,
+    Request,
+    Workload,
+    component_workload,
+    end_to_end_workload,
+)
+from sam_tvm.models.presets import Preset, get_preset
+
+
+class NotCompiledError(Exception):
+    """torch.compile left everything to eager execution."""
+
+
+def load(request: Request, stack: ExitStack) -> Workload:
+    """The component, or the end-to-end run through `Sam3Processor`."""
+    import torch
+
+    compiled = request.engine == "compile"
+    if compiled:
+        # It asks for triton's version, which the stub of the environment does not have.
+        import torch._inductor.compile_fx
+    from sam_tvm.patches.environment import reference_environment
+    from sam_tvm.pipeline.quiet import silence_harmless_warnings
+
+    silence_harmless_warnings()
+    torch.set_num_threads(request.threads)
+    stack.enter_context(reference_environment())
+    stack.enter_context(torch.inference_mode())
+    model = load_request(request)
+    reset_peak_rss()  # of what building the model took, which no user of it needs
+    if request.precision == "bfloat16":
+        stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+    load_workload = _end_to_end if request.name == END_TO_END else _component
+    workload = load_workload(model, request, compiled)
+    return _assert_compiled(workload) if compiled else workload
+
+
+def load_part(
+    preset: Preset, checkpoint: Path | None, seed: int, modules: Sequence[str] | None
+) -> Any:
+    """The reference model with its weights, or only the submodules at the paths `modules`.
+
+    Random weights are drawn for that part alone, so that no more is ever in memory; a checkpoint
+    is loaded whole, and the rest given back. The caller holds `reference_environment()`.
+    """
+    from sam_tvm.models.sam3.build import build_model
+    from sam_tvm.models.sam3.random_weights import fill_random
+    from sam_tvm.models.sam3.weights import load_model
+    from sam_tvm.models.subtree import prune
+
+    model = build_model(preset.sam3) if checkpoint is None else load_model(preset, checkpoint)[0]
+    if modules is not None:
+        model = prune(model, modules)
+    if checkpoint is None:
+        fill_random(model, seed)
+    return model
+
+
+def load_request(request: Request) -> Any:
+    """The part of the reference model that a request needs."""
+    from sam_tvm import components
+
+    modules = None
+    if request.name != END_TO_END:
+        modules = components.select([request.name])[0].modules
+    preset = get_preset(request.preset)
+    return load_part(preset, request.checkpoint, request.seed, modules)
+
+
+def _component(model: Any, request: Request, compiled: bool) -> Workload:
+    import torch
+
+    from sam_tvm import components
+
+    call = components.select([request.name])[0].call
+
+    def function(*inputs: Any) -> Any:
+        return call(model, *inputs)
+
+    return component_workload(
+        TorchModel(torch.compile(function) if compiled else function), request
+    )
+
+
+def _end_to_end(model: Any, request: Request, compiled: bool) -> Workload:
+    from sam3.model.sam3_image_processor import Sam3Processor
+
+    from sam_tvm import components
+
+    if compiled:
+        # The processor handles pictures and strings; what the components are made of is compiled.
+        parts = [path for part in components.components("sam3") for path in part.modules]
+        for path in dict.fromkeys(parts):
+            model.get_submodule(path).compile()
+    size = request.end_to_end.image_size
+    processor = Sam3Processor(model, resolution=size, device="cpu")
+    return end_to_end_workload(processor, request, as_array)
+
+
+def _assert_compiled(workload: Workload) -> Workload:
+    """The same, whose outputs are refused if nothing was compiled."""
+    from torch._dynamo.utils import counters
+
+    def outputs() -> dict[str, np.ndarray]:
+        if not counters["stats"]["unique_graphs"]:
+            raise NotCompiledError("torch.compile compiled nothing: all of it ran eagerly")
+        return workload.outputs()
+
+    return Workload(workload.steps, outputs)
+
+
+class TorchModel:
+    """A component as a function of tensors."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def bind(self, inputs: Sequence[np.ndarray]) -> Callable[[], Any]:
+        """A call on these inputs."""
+        import torch
+
+        tensors = [torch.from_numpy(array) for array in inputs]
+        return lambda: self._function(*tensors)
+
+    def arrays(self, outputs: Any) -> list[np.ndarray]:
+        """Views of the outputs; bfloat16, which numpy lacks, as float32."""
+        return [as_array(output) for output in outputs]
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """A tensor as an array."""
+    import torch
+
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
