@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from sam_tvm.interrupts import delivered
 from sam_tvm.runtime.errors import UserError
 
 FAILED = 1
@@ -64,7 +65,8 @@ def run(main: Callable[[], int]) -> int:
 
 def _run(main: Callable[[], int]) -> int:
     try:
-        return main()
+        with delivered():
+            return main()
     except UserError as error:
         message = f"error: {_one_line(str(error))}"
     except KeyboardInterrupt:
