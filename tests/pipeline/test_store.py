@@ -97,3 +97,13 @@ def test_dropped_file_is_current_but_cannot_be_used(store):
     assert store.is_current("export", "key")
     with pytest.raises(ArtifactError, match="gone"):
         store.file("export", "exported.pt2", "scripts/01_export.py")
+
+
+def test_failed_build_keeps_the_builds_of_other_precisions(store):
+    for name in ("float32", "bfloat16"):
+        store.commit(f"weights/llvm-{name}", "key", make_file(f"{name}/params", "weights"), {})
+        store.commit(f"build/llvm-{name}", "key", make_file(f"{name}/lib.so", "library"), {})
+    with pytest.raises(ValueError, match="no"):
+        store.commit("weights/llvm-float32", "key-2", failing(ValueError("no")), {})
+    assert store.record("build/llvm-float32") is None
+    assert store.is_current("build/llvm-bfloat16", "key")

@@ -15,6 +15,7 @@ from sam_tvm.benchmark.process import Limits, TaskError, run_task
 from sam_tvm.benchmark.workload import OnnxFiles, TvmFiles
 from sam_tvm.components.base import Component
 from sam_tvm.pipeline import build, export, files, keys, weights
+from sam_tvm.pipeline import library as pipeline_library
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.store import MissingArtifactError, Store
 
@@ -115,19 +116,13 @@ def onnx_key(exported_sha256: str) -> str:
 
 
 def library_files(job: Job, component: Component) -> TvmFiles:
-    """A component's library, checked against its hash.
+    """A component's library and parameters, checked.
 
     Raises:
-        MissingArtifactError: if it is not built.
+        ArtifactError: if it is not built, is corrupt, or asks for instructions that this CPU lacks.
     """
-    store, stage = job.store(component), build.stage_name(job)
-    record = store.record(stage)
-    if record is None:
-        raise MissingArtifactError(
-            f"{component.name} is not built for {job.build_name}: run {build.MADE_BY} first"
-        )
-    library = store.file(stage, record["library"], build.MADE_BY)
-    return TvmFiles(library, weights.params_file(job, component), tuple(record["params"]))
+    library, order = pipeline_library.library_file(job, component)
+    return TvmFiles(library, weights.params_file(job, component), order)
 
 
 def kernel_rules(job: Job, component: Component) -> dict[str, str]:

@@ -9,6 +9,7 @@ from tvm.s_tir.stmt import SBlockRealize
 
 from sam_tvm.kernels import loops
 from sam_tvm.kernels.bfloat16 import expand_dots
+from sam_tvm.kernels.divisions import shield_falling
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.loops import parallel
 from sam_tvm.kernels.program import Axis
@@ -25,7 +26,7 @@ def parallelise_outer_loops(function: tirx.PrimFunc) -> tirx.PrimFunc:
     realize = function.body
     root = realize.block
     nests = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
-    nests = [expand_dots(_parallel(nest)) for nest in nests]
+    nests = [shield_falling(expand_dots(_parallel(nest))) for nest in nests]
     body = nests[0] if len(nests) == 1 else tirx.SeqStmt(nests)
     block = type(root)(
         root.iter_vars,

@@ -11,6 +11,7 @@ from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from sam_tvm.kernels.bfloat16 import expand_dots
 from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
+from sam_tvm.kernels.divisions import shield_falling
 from sam_tvm.kernels.elementwise import elementwise_loops, elementwise_nest, value_lanes
 from sam_tvm.kernels.expressions import substitute
 from sam_tvm.kernels.fastmath import expand_calls
@@ -53,6 +54,7 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
             rules.add("reduction")
     rule = next(rule for rule in _RULES if rule in rules)
     body = expand_dots(expand_calls(sequence([*flat.declarations, *statements])))
+    body = shield_falling(body)
     return _finish(program.function, body), rule
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import tvm
@@ -11,23 +12,37 @@ from tvm import relax
 from sam_tvm.components.base import Component
 from sam_tvm.pipeline import build, weights
 from sam_tvm.pipeline.job import Job
-from sam_tvm.pipeline.store import ArtifactError
+from sam_tvm.pipeline.store import ArtifactError, MissingArtifactError
 from sam_tvm.runtime.instructions import Requirements
 from sam_tvm.runtime.threads import allow_all_cpus
 from sam_tvm.runtime.weights import map_weights
+
+
+def library_file(job: Job, component: Component) -> tuple[Path, tuple[str, ...]]:
+    """A component's library, checked, and the names of its parameters in order.
+
+    Raises:
+        ArtifactError: if it is not built, is corrupt, or asks for instructions that this CPU lacks.
+    """
+    store, stage = job.store(component), build.stage_name(job)
+    record = store.record(stage)
+    if record is None:
+        raise MissingArtifactError(
+            f"{component.name} is not built for {job.build_name}: run {build.MADE_BY} first"
+        )
+    path = store.file(stage, record["library"], build.MADE_BY)
+    if reason := Requirements.from_json(record["cpu"]).unmet():
+        raise ArtifactError(f"{path} {reason}")
+    return path, tuple(record["params"])
 
 
 class Library:
     """A component's function with its parameters; arrays in, arrays out."""
 
     def __init__(self, job: Job, component: Component) -> None:
-        store, stage = job.store(component), build.stage_name(job)
-        record = store.record(stage) or {"library": f"{job.build_name}/lib.so"}
-        path = store.file(stage, record["library"], build.MADE_BY)
-        if reason := Requirements.from_json(record["cpu"]).unmet():
-            raise ArtifactError(f"{path} {reason}")
+        path, order = library_file(job, component)
         params = map_weights(weights.params_file(job, component))
-        self._params = [params[name] for name in record["params"]]
+        self._params = [params[name] for name in order]
         allow_all_cpus()
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
         self._function = machine[component.name]

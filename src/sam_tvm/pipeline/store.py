@@ -136,10 +136,12 @@ class Store:
                 (self.folder / name).unlink(missing_ok=True)
 
     def _invalidate(self, stage: str) -> None:
-        """Forget a stage and those after it, which the manifest lists in their order."""
+        """Forget a stage and those made of it: after it in the manifest, and of the same build."""
         stages = self.manifest.get("stages", {})
         names = list(stages)
-        stale = names[names.index(stage) :] if stage in names else []
+        after = names[names.index(stage) :] if stage in names else []
+        build = _build_of(stage)
+        stale = [name for name in after if not build or _build_of(name) in ("", build)]
         if not stale:
             return
         manifest = self.manifest
@@ -156,3 +158,8 @@ class Store:
         (self.folder / name).unlink(missing_ok=True)
         description["dropped"] = True
         files.write_json(self.folder / MANIFEST, manifest)
+
+
+def _build_of(stage: str) -> str:
+    """The build (target, precision, pipeline) that a stage belongs to; empty if to none."""
+    return stage.partition("/")[2]
