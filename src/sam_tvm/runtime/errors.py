@@ -29,3 +29,19 @@ class ImageError(UserError):
 
 class PromptError(UserError):
     """A text, box or point prompt that cannot be used."""
+
+
+class MaskError(UserError):
+    """A mask that is empty, tiny, or does not belong to the picture."""
+
+
+class PointmapError(UserError):
+    """A pointmap that cannot be read or does not belong to the picture."""
+
+
+class ReconstructionError(UserError):
+    """A picture and mask from which the model builds nothing."""
+
+
+class VoxelError(UserError):
+    """Voxels that are none, given twice, or outside their grid."""
