@@ -19,18 +19,22 @@ from sam_tvm.patches.patch import Patch
 
 
 class _CudaMeansCpu(TorchFunctionMode):
-    """Every `device="cuda"` given to a torch function becomes "cpu"."""
+    """Every `device="cuda"` given to a torch function becomes "cpu", `Tensor.cuda` does nothing."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if func is torch.Tensor.cuda:
+            return args[0]
         kwargs = dict(kwargs or {})
         if kwargs.get("device") == "cuda":
             kwargs["device"] = "cpu"
         return func(*args, **kwargs)
 
 
-def _on_cpu(constructor: Callable[..., None]) -> Callable[..., None]:
+def on_cpu(constructor: Callable[..., None]) -> Callable[..., None]:
+    """Return `constructor` with every CUDA device that it names read as the CPU."""
+
     @functools.wraps(constructor)
     def build(*args: Any, **kwargs: Any) -> None:
         with _CudaMeansCpu():
@@ -48,7 +52,7 @@ def cuda_constructors() -> Iterator[None]:
     with ExitStack() as stack:
         if not torch.cuda.is_available():
             for module in (PositionEmbeddingSine, TransformerDecoder):
-                stack.enter_context(replaced(module, "__init__", _on_cpu(module.__init__)))
+                stack.enter_context(replaced(module, "__init__", on_cpu(module.__init__)))
         yield
 
 
