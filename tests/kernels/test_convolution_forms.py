@@ -28,6 +28,21 @@ CASES = {
         nn.Conv2d(7, 41, (5, 2), stride=(1, 3), padding=(4, 1), dilation=(2, 3)),
         (1, 7, 13, 11),
     ),
+    "volume 1x1x1": (nn.Conv3d(17, 33, 1), (2, 17, 4, 5, 7)),
+    "volume 1x1x1 stride 2": (nn.Conv3d(17, 33, 1, stride=2), (1, 17, 4, 6, 9)),
+    "volume 3x3x3": (nn.Conv3d(12, 40, 3, padding=1), (1, 12, 7, 9, 19)),
+    "volume, all of it": (nn.Conv3d(6, 40, (3, 4, 5)), (2, 6, 3, 4, 5)),
+    "volume, uneven": (
+        nn.Conv3d(5, 37, (2, 3, 1), stride=(1, 2, 3), padding=(1, 2, 0), dilation=(2, 1, 1)),
+        (2, 5, 6, 7, 8),
+    ),
+    "volume 2x2x2 stride 2": (nn.Conv3d(8, 33, 2, stride=2), (1, 8, 4, 6, 8)),
+    "short rows": (nn.Conv2d(230, 70, 3, padding=1), (2, 230, 5, 14)),
+    "short rows, dilated": (
+        nn.Conv2d(350, 64, (3, 2), padding=(2, 1), dilation=(2, 1)),
+        (1, 350, 6, 15),
+    ),
+    "volume, short rows": (nn.Conv3d(80, 64, 3, padding=1), (2, 80, 3, 4, 14)),
     "transposed 2x2": (nn.ConvTranspose2d(24, 33, 2, stride=2), (2, 24, 9, 12)),
     "transposed 3x1": (nn.ConvTranspose2d(7, 20, (3, 1), stride=(3, 1)), (1, 7, 4, 5)),
     "transposed 4x4 padded": (nn.ConvTranspose2d(9, 16, 4, stride=2, padding=1), (1, 9, 6, 11)),
@@ -93,16 +108,24 @@ def error(run: Compiled, module, *inputs: np.ndarray) -> float:
 def test_convolution_equals_float64(name, target):
     module, shape = CASES[name]
     program = rewritten(module, shape, target=target)
-    assert not {"nn.conv2d", "nn.conv2d_transpose"} & set(operators(program))
+    assert not {"nn.conv2d", "nn.conv3d", "nn.conv2d_transpose"} & set(operators(program))
     # Sums of at most 700 products of numbers near 1 and weights below 0.3.
     assert error(Compiled(program, target), module, normal(*shape)) <= 5e-6
+
+
+@pytest.mark.parametrize("name", ["short rows", "short rows, dilated", "volume, short rows"])
+def test_short_rows_of_many_channels_are_computed_as_one(name):
+    module, shape = CASES[name]
+    rules = Compiled(rewritten(module, shape)).rules
+    assert any("within_rows" in function for function in rules)
+    assert "fallback" not in rules.values()
 
 
 @pytest.mark.parametrize("name", LEFT)
 def test_what_has_no_form_stays_and_equals_float64(name):
     module, shape = LEFT[name]
     program = rewritten(module, shape)
-    assert {"nn.conv2d", "nn.conv2d_transpose"} & set(operators(program))
+    assert {"nn.conv2d", "nn.conv3d", "nn.conv2d_transpose"} & set(operators(program))
     run = Compiled(program)
     assert error(run, module, normal(*shape)) <= 5e-6
     assert "fallback" not in run.rules.values()

@@ -19,7 +19,13 @@ from sam_tvm.kernels.movement import Layouts, Moved
 from sam_tvm.kernels.panels import Panels
 from sam_tvm.kernels.parameters import functions_with_parameters, parameter_values
 
-_CONVOLUTION, _TRANSPOSED = "relax.nn.conv2d", "relax.nn.conv2d_transpose"
+_TRANSPOSED = "relax.nn.conv2d_transpose"
+# The layouts of picture and weight that the importer writes.
+_LAYOUTS = {
+    "relax.nn.conv2d": ("NCHW", "OIHW"),
+    "relax.nn.conv3d": ("NCDHW", "OIDHW"),
+    _TRANSPOSED: ("NCHW", "IOHW"),
+}
 
 
 def channels_last(panels: Panels) -> tvm.ir.transform.Pass:
@@ -109,7 +115,9 @@ def _is_convolution(value: relax.Expr) -> bool:
     """Tell whether a value is a float32 convolution in the layout that the importer writes."""
     if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.Op):
         return False
-    kernel = {_CONVOLUTION: "OIHW", _TRANSPOSED: "IOHW"}.get(value.op.name)
-    if kernel is None or value.attrs.kernel_layout != kernel or value.attrs.data_layout != "NCHW":
+    if value.op.name not in _LAYOUTS:
         return False
-    return value.attrs.out_layout in ("", "NCHW") and str(value.ty.dtype) == "float32"
+    (picture, kernel), attrs = _LAYOUTS[value.op.name], value.attrs
+    if attrs.kernel_layout != kernel or attrs.data_layout != picture:
+        return False
+    return attrs.out_layout in ("", picture) and str(value.ty.dtype) == "float32"

@@ -1,8 +1,9 @@
 """Convolutions as products over the channels of a picture whose channels lie side by side.
 
-Each form takes a picture as a `Moved` value in the order (batch, channels, rows, columns) and
-returns one. What it does to the weight are Relax operators on the weight alone, which run once,
-when a model is built. Products are plain `matmul`s, for the pass that packs weights to find.
+Each form takes a picture as a `Moved` value in the order (batch, channels, rows, columns), or a
+volume as (batch, channels, slices, rows, columns), and returns one. What it does to the weight are
+Relax operators on the weight alone, which run once, when a model is built. Products are plain
+`matmul`s, for the pass that packs weights to find.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from tvm import relax
 from tvm.ir import Expr
 
-from sam_tvm.kernels import panels
+from sam_tvm.kernels import flat_rows, panels
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import ONE, Layouts, Moved, shape_of, size_of
 from sam_tvm.kernels.panels import Panels
 
+Extents = tuple[int, ...]
 TO_CHANNELS_LAST = (0, 2, 3, 1)
 TO_CHANNELS_FIRST = (0, 3, 1, 2)
 _MOST_GROWTH = 2  # of a weight that is rearranged; beyond it no lifting, see `kernels.parameters`
@@ -25,7 +27,7 @@ _MOST_GROWTH = 2  # of a weight that is rearranged; beyond it no lifting, see `k
 
 @dataclass(frozen=True)
 class Convolution:
-    """What a convolution does to the two spatial axes; pairs are (rows, columns).
+    """What a convolution does to the spatial axes, each tuple in their order: (rows, columns).
 
     Attributes:
         kernel, strides, dilation: in elements.
@@ -35,12 +37,12 @@ class Convolution:
 
     """
 
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilation: tuple[int, int]
-    before: tuple[int, int]
-    after: tuple[int, int]
-    extra: tuple[int, int]
+    kernel: Extents
+    strides: Extents
+    dilation: Extents
+    before: Extents
+    after: Extents
+    extra: Extents
     groups: int
 
     @property
@@ -50,23 +52,16 @@ class Convolution:
 
 
 def describe(call: relax.Call) -> Convolution:
-    """Read the attributes of a `conv2d` or `conv2d_transpose`."""
+    """Read the attributes of a `conv2d`, `conv3d` or `conv2d_transpose`."""
     attrs = call.attrs
-
-    def pair(values: list[int]) -> tuple[int, int]:
-        first, second = (int(value) for value in values)
-        return first, second
-
-    padding = list(attrs.padding)
+    kernel = list(call.args[1].ty.shape)[2:]
+    axes, padding = len(kernel), list(attrs.padding)
     extra = getattr(attrs, "output_padding", None)
+    if extra is None:
+        extra = [0] * axes
+    extents = (kernel, attrs.strides, attrs.dilation, padding[:axes], padding[axes:], extra)
     return Convolution(
-        pair(list(call.args[1].ty.shape)[2:]),
-        pair(attrs.strides),
-        pair(attrs.dilation),
-        pair(padding[:2]),
-        pair(padding[2:]),
-        pair(extra) if extra is not None else (0, 0),
-        int(attrs.groups),
+        *(tuple(int(value) for value in values) for values in extents), int(attrs.groups)
     )
 
 
@@ -84,20 +79,21 @@ class Forms:
         self._builder = layouts.builder
 
     def convolve(self, x: Moved, weight: relax.Expr, how: Convolution) -> Moved | None:
-        """Return a convolution of x with an (O, I, rows, columns) weight; None for no form."""
+        """Return a convolution of x with an (O, I, *kernel) weight; None for no form."""
         size = _known(x.shape[2:])
         if how.groups != 1:
             return None
-        if not how.is_padded and how.dilation == (1, 1):
+        axes = len(how.kernel)
+        if not how.is_padded and how.dilation == (1,) * axes:
             if size == how.kernel:
                 return self._whole(x, weight)
-            if how.kernel == (1, 1):
+            if how.kernel == (1,) * axes:
                 return self._pointwise(x, weight, how.strides)
-            if size is not None and how.kernel == how.strides:
+            if size is not None and how.kernel == how.strides and axes == 2:
                 return self._patches(x, weight, size)
         if not self._fill_panels(int(shape_of(weight)[0])):
             return None
-        last = self._permute(weight, [2, 3, 1, 0])
+        last = self._permute(weight, [*range(2, axes + 2), 1, 0])
         picture = self._pad(self._channels_last(x), how.before, how.after)
         return _channels_first(self._spatial(picture, last, how.strides, how.dilation))
 
@@ -116,12 +112,13 @@ class Forms:
 
     # -- forms --------------------------------------------------------------------------------
 
-    def _pointwise(self, x: Moved, weight: relax.Expr, strides: tuple[int, int]) -> Moved:
+    def _pointwise(self, x: Moved, weight: relax.Expr, strides: Extents) -> Moved:
         """A kernel of one element: a product over the channels of each pixel."""
         pixels = self._channels_last(x)
-        if strides != (1, 1):
-            end = list(shape_of(pixels)[1:3])
-            pixels = self._emit(relax.op.strided_slice(pixels, [1, 2], [0, 0], end, list(strides)))
+        if any(stride != 1 for stride in strides):
+            axes = list(range(1, len(strides) + 1))
+            begin, end = [0] * len(axes), list(shape_of(pixels)[1:-1])
+            pixels = self._emit(relax.op.strided_slice(pixels, axes, begin, end, list(strides)))
         return _channels_first(self._emit(relax.op.matmul(pixels, self._as_matrix(weight))))
 
     def _whole(self, x: Moved, weight: relax.Expr) -> Moved:
@@ -129,7 +126,8 @@ class Forms:
         matrix = self._as_matrix(weight)
         batch, (terms, outputs) = x.shape[0], shape_of(matrix)
         flat = self._layouts.lay_out(x.reshaped([batch, terms]))
-        return Moved(self._emit(relax.op.matmul(flat, matrix))).reshaped([batch, outputs, ONE, ONE])
+        product = Moved(self._emit(relax.op.matmul(flat, matrix)))
+        return product.reshaped([batch, outputs, *[ONE] * (len(x.shape) - 2)])
 
     def _patches(self, x: Moved, weight: relax.Expr, size: tuple[int, int]) -> Moved:
         """Steps as long as the kernel: a product over the elements of each patch."""
@@ -193,18 +191,22 @@ class Forms:
         self,
         picture: relax.Expr,
         weight: relax.Expr,
-        strides: tuple[int, int],
-        dilation: tuple[int, int],
+        strides: Extents,
+        dilation: Extents,
     ) -> relax.Expr:
-        """A convolution of a padded picture, channels last, with (rows, columns, I, O)."""
-        rows, columns, _, outputs = (int(extent) for extent in shape_of(weight))
+        """A convolution of a padded picture, channels last, with a (*kernel, I, O) weight."""
+        *kernel, _, outputs = (int(extent) for extent in shape_of(weight))
         packed = panels.pack_convolution(self._builder, weight, self._panels)
+        if flat_rows.pays(picture, weight, strides, self._panels):
+            return flat_rows.convolution(
+                self._builder, picture, packed, outputs, kernel, dilation, self._panels
+            )
         return panels.convolution(
             self._builder,
             picture,
             packed,
             outputs,
-            (rows, columns),
+            kernel,
             strides,
             dilation,
             self._panels,
@@ -215,16 +217,14 @@ class Forms:
         filled = self._panels.count(outputs) * self._panels.width
         return filled <= _MOST_GROWTH * outputs
 
-    def _pad(
-        self, picture: relax.Expr, before: tuple[int, int], after: tuple[int, int]
-    ) -> relax.Expr:
+    def _pad(self, picture: relax.Expr, before: Extents, after: Extents) -> relax.Expr:
         if not any(before) and not any(after):
             return picture
-        widths = [0, 0, before[0], after[0], before[1], after[1], 0, 0]
-        return self._emit(relax.op.nn.pad(picture, widths))
+        widths = [width for pair in zip(before, after, strict=True) for width in pair]
+        return self._emit(relax.op.nn.pad(picture, [0, 0, *widths, 0, 0]))
 
     def _channels_last(self, x: Moved) -> relax.Expr:
-        return self._layouts.lay_out(x.permuted(TO_CHANNELS_LAST))
+        return self._layouts.lay_out(x.permuted([0, *range(2, len(x.shape)), 1]))
 
     def _as_matrix(self, weight: relax.Expr) -> relax.Expr:
         """Return (I * rows * columns, O) for (O, I, rows, columns), or as the axes are ordered."""
@@ -284,9 +284,11 @@ def _depth_to_space(columns: relax.Expr, steps: tuple[int, int]) -> Moved:
 
 
 def _channels_first(x: relax.Expr | Moved) -> Moved:
-    return (x if isinstance(x, Moved) else Moved(x)).permuted(TO_CHANNELS_FIRST)
+    moved = x if isinstance(x, Moved) else Moved(x)
+    last = len(moved.shape) - 1
+    return moved.permuted([0, last, *range(1, last)])
 
 
-def _known(extents: tuple[Expr, ...]) -> tuple[int, int] | None:
+def _known(extents: tuple[Expr, ...]) -> Extents | None:
     values = tuple(constant_value(extent) for extent in extents)
     return None if None in values else values

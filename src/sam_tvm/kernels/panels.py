@@ -11,7 +11,7 @@ rule recognises that form and reads the panels where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -108,10 +108,10 @@ def pack(builder: relax.BlockBuilder, weight: relax.Expr, panels: Panels) -> rel
 
 
 def pack_convolution(builder: relax.BlockBuilder, weight: relax.Expr, panels: Panels) -> relax.Expr:
-    """Pack a float32 (KH, KW, C, O) weight of known shape.
+    """Pack a float32 (*kernel, C, O) weight of known shape, of two or three kernel axes.
 
     Returns:
-        float32 [T, KH, KW, C, w] or uint32 [T, KH, KW, ceil(C / 2), w].
+        float32 [T, *kernel, C, w] or uint32 [T, *kernel, ceil(C / 2), w].
 
     """
     return pack(builder, weight, panels)
@@ -172,46 +172,56 @@ def convolution(
     x: relax.Expr,
     packed: relax.Expr,
     channels: int,
-    kernel: tuple[int, int],
-    strides: tuple[int, int],
-    dilation: tuple[int, int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
     panels: Panels,
+    along: Sequence[int] | None = None,
 ) -> relax.Expr:
-    """Convolve a padded picture with a packed weight.
+    """Convolve a padded picture, or a volume, with a packed weight.
 
     Args:
         builder: where the call is emitted.
-        x: float32 (B, H, W, C), padding included; all but C may be symbolic.
+        x: float32 (B, H, W, C) or (B, D, H, W, C), padding included; all but C may be symbolic.
         packed: what `pack_convolution` returned for a (*kernel, C, channels) weight.
         channels: output channels.
-        kernel: rows and columns of the weight.
-        strides: rows and columns between neighbouring outputs.
-        dilation: rows and columns between neighbouring taps.
+        kernel: rows and columns of the weight, of a volume slices before them.
+        strides: for each axis of the picture: how far apart neighbouring outputs are.
+        dilation: for each axis of the kernel: how far apart neighbouring taps are.
         panels: how `packed` was packed.
+        along: for each axis of the kernel the axis of the picture that it runs along; each along
+            its own by default.
 
     Returns:
-        float32 (B, OH, OW, channels).
+        float32 (B, OH, OW, channels) or (B, OD, OH, OW, channels).
 
     """
+    runs_along = range(len(kernel)) if along is None else along
 
     def compute(x: te.Tensor, packed: te.Tensor) -> te.Tensor:
         batch, *size, terms = x.shape
-        height, width = (
-            (extent - d * (taps - 1) - 1) // s + 1
-            for extent, taps, s, d in zip(size, kernel, strides, dilation, strict=True)
-        )
-        ky, kx, c = (
+        reach = [0] * len(size)  # elements from a result's first tap to its last
+        for axis, taps, distance in zip(runs_along, kernel, dilation, strict=True):
+            reach[axis] += distance * (taps - 1)
+        results = [
+            (extent - r - 1) // s + 1 for extent, r, s in zip(size, reach, strides, strict=True)
+        ]
+        names = (*("kz", "ky", "kx")[-len(kernel) :], "c")
+        *offsets, c = (
             te.reduce_axis((0, extent), name)
-            for extent, name in zip(packed.shape[1:4], ("ky", "kx", "c"), strict=True)
+            for extent, name in zip(packed.shape[1:-1], names, strict=True)
         )
 
-        def cell(b: Var, row: Var, column: Var, channel: Var) -> Expr:
-            at = (b, row * strides[0] + ky * dilation[0], column * strides[1] + kx * dilation[1])
-            weight = packed(channel // panels.width, ky, kx, c, channel % panels.width)
-            term = _term(lambda i: x(*at, i), weight, c, terms, panels)
-            return te.sum(term, axis=[ky, kx, c])
+        def cell(b: Var, *point: Var) -> Expr:
+            *place, channel = point
+            at = [position * stride for position, stride in zip(place, strides, strict=True)]
+            for axis, offset, distance in zip(runs_along, offsets, dilation, strict=True):
+                at[axis] = at[axis] + offset * distance
+            weight = packed(channel // panels.width, *offsets, c, channel % panels.width)
+            term = _term(lambda i: x(b, *at, i), weight, c, terms, panels)
+            return te.sum(term, axis=[*offsets, c])
 
-        return te.compute((batch, height, width, channels), cell, name="convolution")
+        return te.compute((batch, *results, channels), cell, name="convolution")
 
     call = builder.call_te(
         compute,
