@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Iterable
 from functools import cache
-from types import ModuleType
 
 from sam_tvm.components.base import Component
 from sam_tvm.components.graph import Call, ComposedFunction
 from sam_tvm.models.presets import Preset
 from sam_tvm.runtime.errors import UnknownNameError
 
-MODELS = ("sam3",)
-
-
-def _graph(model: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{model}.graph")
+MODELS = ("sam3", "sam3d")
 
 
 def functions(model: str, preset: Preset) -> tuple[ComposedFunction, ...]:
-    """The composed functions of `model` at `preset`, in calling order."""
-    return _graph(model).functions(config_of(model, preset))
+    """The composed functions of `model` at `preset`, in calling order.
+
+    A model without a ``graph`` has none: the runtime calls its components one by one.
+    """
+    name = f"{__name__}.{model}.graph"
+    if importlib.util.find_spec(name) is None:
+        return ()
+    return importlib.import_module(name).functions(config_of(model, preset))
 
 
 def config_of(model: str, preset: Preset) -> object:

@@ -69,6 +69,12 @@ class Component:
         signature: inputs and outputs for a configuration.
         cases: at least two where an axis is dynamic.
         patches: files of ``patches/model`` that its export needs.
+        tensor_only: for a component whose reference works on sparse tensors: makes of the model
+            the module of tensors alone that is exported, with the reference's parameters. `call`
+            is then the reference's alone.
+        inputs: makes the inputs of a case, ``inputs(config, case, rng)``, where they depend on
+            each other (coordinates of voxels and their plans); otherwise each tensor is filled
+            by its kind.
     """
 
     name: str
@@ -79,6 +85,8 @@ class Component:
     signature: Callable[[Any], Signature]
     cases: tuple[Case, ...]
     patches: tuple[str, ...] = ()
+    tensor_only: Callable[[Any], Any] | None = None
+    inputs: Callable[[Any, Case, Any], dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         if len({case.name for case in self.cases}) != len(self.cases):

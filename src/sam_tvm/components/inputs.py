@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sam_tvm.components import fillers
 from sam_tvm.components.base import Case, Component, TensorSpec
 
 Filler = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -78,6 +79,10 @@ FILLERS: dict[str, Filler] = {
     "points": _points,
     "boxes": _boxes,
     "labels": _labels,
+    "picture": fillers.picture,
+    "mask": fillers.mask,
+    "pointmap": fillers.pointmap,
+    "time": fillers.time,
 }
 
 
@@ -87,8 +92,14 @@ def concrete_shape(spec: TensorSpec, case: Case) -> tuple[int, ...]:
 
 
 def make_inputs(component: Component, config: object, case: Case) -> dict[str, np.ndarray]:
-    """Inputs of one case by name; equal for equal component, case and configuration."""
+    """Inputs of one case by name, in the signature's order.
+
+    They are equal for equal component, case and configuration.
+    """
     rng = np.random.default_rng(zlib.crc32(f"{component.name}/{case.name}".encode()))
+    if component.inputs is not None:
+        made = component.inputs(config, case, rng)
+        return {spec.name: made[spec.name] for spec in component.signature(config).inputs}
     return {
         spec.name: FILLERS[spec.kind](rng, concrete_shape(spec, case)).astype(spec.dtype)
         for spec in component.signature(config).inputs

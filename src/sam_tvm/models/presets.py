@@ -58,11 +58,82 @@ class Sam3Config:
 
 
 @dataclass(frozen=True)
+class Sam3dConfig:
+    """Sizes of SAM-3D-Objects' networks; every other choice is that of its published checkpoint.
+
+    Sizes of pictures are in pixels, of latents and windows in voxels.
+    """
+
+    # Condition embedders. Both take square pictures; the pointmap is sampled down first.
+    image_size: int
+    dino_patch: int
+    dino_width: int  # also the width of the condition tokens
+    dino_depth: int
+    dino_heads: int
+    dino_registers: int
+    pointmap_size: int
+    pointmap_patch: int
+    pointmap_width: int  # a multiple of 16, the number of its heads
+
+    # Sparse structure: the generator's latent cube and the decoder to an occupancy grid.
+    ss_resolution: int
+    ss_width: int
+    ss_depth: int
+    ss_heads: int
+    ss_decoder_channels: tuple[int, ...]  # each after the first doubles the resolution
+
+    # Structured latents: a generator on occupied voxels.
+    slat_width: int
+    slat_depth: int
+    slat_heads: int
+    slat_io_width: int
+
+    # Decoders of the structured latents, to Gaussians and to a mesh.
+    window_size: int
+    gs_width: int
+    gs_depth: int
+    gs_heads: int
+    num_gaussians: int  # of each voxel
+    num_gaussians_4: int  # of each voxel, by the second Gaussian decoder
+    mesh_width: int  # a multiple of 256: its eighth is normalised in 32 groups
+    mesh_depth: int
+    mesh_heads: int
+
+    latent_channels: int = 8  # of both latents
+
+    @property
+    def dino_patches(self) -> int:
+        """Patches of one picture."""
+        return (self.image_size // self.dino_patch) ** 2
+
+    @property
+    def pointmap_tokens(self) -> int:
+        """Tokens of one pointmap."""
+        return (self.pointmap_size // self.pointmap_patch) ** 2
+
+    @property
+    def ss_condition_tokens(self) -> int:
+        """Condition tokens of the structure generator: four pictures and two pointmaps."""
+        return 4 * (1 + self.dino_patches) + 2 * self.pointmap_tokens
+
+    @property
+    def slat_condition_tokens(self) -> int:
+        """Condition tokens of the latent generator: four pictures, registers included."""
+        return 4 * (1 + self.dino_registers + self.dino_patches)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the occupancy grid, and of the grid that structured latents lie on."""
+        return self.ss_resolution * 2 ** (len(self.ss_decoder_channels) - 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """A name and the configuration of each model under that name."""
 
     name: str
     sam3: Sam3Config
+    sam3d: Sam3dConfig
 
 
 # Small enough that the whole port takes minutes, with every kind of block present: windowed and
@@ -90,9 +161,39 @@ TINY = Preset(
         text_heads=4,
         text_layers=2,
     ),
+    sam3d=Sam3dConfig(
+        image_size=112,
+        dino_patch=14,
+        dino_width=64,
+        dino_depth=2,
+        dino_heads=2,
+        dino_registers=4,
+        pointmap_size=64,
+        pointmap_patch=8,
+        pointmap_width=64,
+        ss_resolution=8,
+        ss_width=64,
+        ss_depth=2,
+        ss_heads=2,
+        ss_decoder_channels=(32, 16, 8),
+        slat_width=64,
+        slat_depth=2,
+        slat_heads=2,
+        slat_io_width=32,
+        window_size=4,
+        gs_width=64,
+        gs_depth=4,
+        gs_heads=2,
+        num_gaussians=8,
+        num_gaussians_4=4,
+        mesh_width=256,
+        mesh_depth=2,
+        mesh_heads=4,
+    ),
 )
 
-# The sizes of sam3.model_builder.build_sam3_image_model.
+# The sizes of sam3.model_builder.build_sam3_image_model and of the published
+# sam-3d-objects checkpoint.
 FULL = Preset(
     name="full",
     sam3=Sam3Config(
@@ -115,6 +216,35 @@ FULL = Preset(
         text_width=1024,
         text_heads=16,
         text_layers=24,
+    ),
+    sam3d=Sam3dConfig(
+        image_size=518,
+        dino_patch=14,
+        dino_width=1024,
+        dino_depth=24,
+        dino_heads=16,
+        dino_registers=4,
+        pointmap_size=256,
+        pointmap_patch=8,
+        pointmap_width=512,
+        ss_resolution=16,
+        ss_width=1024,
+        ss_depth=24,
+        ss_heads=16,
+        ss_decoder_channels=(512, 128, 32),
+        slat_width=1024,
+        slat_depth=24,
+        slat_heads=16,
+        slat_io_width=128,
+        window_size=8,
+        gs_width=768,
+        gs_depth=12,
+        gs_heads=12,
+        num_gaussians=32,
+        num_gaussians_4=4,
+        mesh_width=768,
+        mesh_depth=12,
+        mesh_heads=12,
     ),
 )
 

@@ -9,13 +9,10 @@ name a CUDA device.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch.overrides import TorchFunctionMode
-
+from sam_tvm.models.construction import SkipRandomValues
 from sam_tvm.models.presets import FULL, Sam3Config
 from sam_tvm.runtime.errors import UserError
 
@@ -48,22 +45,9 @@ def build_model(config: Sam3Config) -> Sam3Image:
     The parameters are uninitialised memory: load weights before using the model
     (`sam_tvm.models.sam3.weights.load_model` does both).
     """
-    with _SkipRandomValues():
+    with SkipRandomValues():
         model = _published_model() if config == FULL.sam3 else compose_model(config)
     return model.eval().requires_grad_(False)
-
-
-class _SkipRandomValues(TorchFunctionMode):
-    """Leaves out the constructors' random values: at full size they take most of the time."""
-
-    SKIPPED = (torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.erfinv_)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if func in self.SKIPPED:
-            return args[0]
-        return func(*args, **(kwargs or {}))
 
 
 def _published_model() -> Sam3Image:

@@ -1,41 +1,19 @@
-"""Seeded random weights that make every part of SAM3's image model matter.
+"""Random weights of SAM3's image model.
 
-The constructors' own initialisation will not do for verification: zero biases, unit norms, zero
-last layers of heads and constant embeddings would leave half of the network untested, and two
-parameters are uninitialised memory. Here every floating-point entry of the state dict is drawn
-anew, from `RULES`. The scales keep activations of order 1 to 10 through all layers, attention
-away from saturation, and detections useful: scores spread over the queries, masks neither empty
-nor full.
-
-A tensor's values depend on the seed, its key and its shape alone. NumPy's generator is used since
-its stream, unlike torch's, does not depend on the processor's vector width.
+Every floating-point entry of the state dict is drawn by `RULES`. The scales keep activations of
+order 1 to 10 through all layers, attention away from saturation, and detections useful: scores
+spread over the queries, masks neither empty nor full.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+from sam_tvm.models.random_values import Rule, Rules
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Normally distributed values for the state-dict keys in which `pattern` is found."""
-
-    pattern: str  # a regular expression; of several rules that match a key the first applies
-    std: float
-    mean: float = 0.0
-    fan_in: bool = False  # divide std by the square root of the number of inputs per output
-
 
 RULES = (
     # Norms and biases. The mask features are what a ReLU leaves of a norm; a negative shift keeps
@@ -63,14 +41,12 @@ RULES = (
 # Transposed convolutions and bare matrices store the inputs first; kernel and stride are equal, so
 # an output sees one tap of the kernel.
 INPUTS_FIRST = re.compile(r"dconv_2x2\w*\.weight$|text_projection$")
+_RULES = Rules(RULES, INPUTS_FIRST)
 
 
 def rule_for(key: str) -> Rule:
     """Return the rule that draws the entry `key`; raise `KeyError` if none does."""
-    for rule in RULES:
-        if re.search(rule.pattern, key):
-            return rule
-    raise KeyError(f"no rule for the random values of {key}")
+    return _RULES.rule_for(key)
 
 
 def fill_random(model: nn.Module, seed: int) -> None:
@@ -78,33 +54,9 @@ def fill_random(model: nn.Module, seed: int) -> None:
 
     Complex entries (`freqs_cis`, computed by the constructor) and integer ones are left alone.
     """
-    entries = [item for item in model.state_dict().items() if item[1].is_floating_point()]
-    # NumPy releases the interpreter lock while it draws.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(lambda item: _fill(item[0], item[1], seed), entries))
-
-
-def _fill(key: str, tensor: torch.Tensor, seed: int) -> None:
-    rule = rule_for(key)
-    values = tensor.detach().numpy()  # shares memory
-    std = rule.std / math.sqrt(_fan_in(key, tensor)) if rule.fan_in else rule.std
-    _generator(key, seed).standard_normal(dtype=values.dtype, out=values)
-    values *= std
-    values += rule.mean
-
-
-def _fan_in(key: str, tensor: torch.Tensor) -> int:
-    """Return how many inputs one output of the linear map sums over."""
-    if INPUTS_FIRST.search(key):
-        return tensor.shape[0]
-    return tensor[0].numel()
-
-
-def _generator(key: str, seed: int) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
-    return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "little")))
+    _RULES.fill(model, seed)
 
 
 def rules_digest() -> str:
     """Return a short hash that changes when the rules do, for cache keys."""
-    return hashlib.sha256(repr((RULES, INPUTS_FIRST.pattern)).encode()).hexdigest()[:16]
+    return _RULES.digest()

@@ -1,0 +1,1 @@
+"""SAM-3D-Objects: one file a component."""
