@@ -61,6 +61,12 @@ def _segment(arguments: Sequence[str]) -> int:
     return segment(arguments)
 
 
+def _reconstruct(arguments: Sequence[str]) -> int:
+    from sam_tvm.reconstruct_command import main as reconstruct
+
+    return reconstruct(arguments)
+
+
 def _benchmark(arguments: Sequence[str]) -> int:
     with _porting("benchmark"):
         from sam_tvm.benchmark.command import main as benchmark
@@ -88,6 +94,9 @@ COMMANDS = {
     "verify": _stage("verify", "Compare every component's library with PyTorch.", False),
     "bundle": _stage("bundle", "Put library, weights and tokenizer into a bundle.", False),
     "segment": Command("Segment a picture with a bundle; needs no PyTorch.", _segment),
+    "reconstruct": Command(
+        "Make a 3D object of what a mask marks, with a bundle; needs no PyTorch.", _reconstruct
+    ),
     "benchmark": Command(
         "Time every component and the end-to-end run in TVM and in other engines.", _benchmark
     ),
@@ -105,7 +114,7 @@ def _main(arguments: Sequence[str]) -> int:
     listing = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
     parser = Parser(
         prog="sam-tvm",
-        description="SAM3 on Apache TVM.",
+        description="SAM3 and SAM-3D-Objects on Apache TVM.",
         epilog=f"commands:\n{listing}\n\nsam-tvm COMMAND --help shows a command's options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,7 +13,9 @@ from PIL import Image
 import sam_tvm.runtime
 
 RUNTIME = Path(sam_tvm.runtime.__file__).parent
-ALLOWED = {"PIL", "ftfy", "numpy", "regex", "safetensors", "tokenizers", "tqdm", "tvm"}
+ALLOWED = {
+    *("PIL", "ftfy", "numpy", "regex", "safetensors", "tokenizers", "tqdm", "trimesh", "tvm")
+}
 
 # Importing torch fails; afterwards the command's exit status is that of the last statement.
 PREAMBLE = "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None; "

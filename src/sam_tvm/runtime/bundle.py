@@ -1,4 +1,4 @@
-"""A bundle: one folder with a compiled model, its weights and its tokenizer."""
+"""A bundle: one folder with a compiled model, its weights and what else it needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class Bundle:
 
     Attributes:
         manifest: what `manifest.json` says.
-        tokenizer: the model's tokenizer.
 
     """
 
@@ -39,13 +38,27 @@ class Bundle:
             verify_files(manifest)
         self.manifest = manifest
         files = manifest.files
-        self.tokenizer = Tokenizer(files["tokenizer"].path, manifest.context_length)
+        self._tokenizer: Tokenizer | None = None
+        if "tokenizer" in files:
+            self._tokenizer = Tokenizer(files["tokenizer"].path, manifest.context_length)
         weights = map_weights(files["weights"].path)
         self._params = {
             name: _select(weights, function) for name, function in manifest.functions.items()
         }
         machine = _load_library(files["library"].path)
         self._functions = {name: _lookup(machine, name) for name in manifest.functions}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            BundleError: the model takes no text.
+
+        """
+        if self._tokenizer is None:
+            raise BundleError(f"{self.manifest.folder}: {self.manifest.model} takes no text")
+        return self._tokenizer
 
     @classmethod
     def load(cls, folder: str | Path, verify: bool = True) -> Bundle:
@@ -68,7 +81,8 @@ class Bundle:
         """Run a function of the bundle.
 
         Args:
-            name: "encode_image", "encode_text" or "ground".
+            name: as in the manifest; SAM3's are "encode_image", "encode_text" and "ground",
+                SAM-3D-Objects' are its components.
             inputs: arrays by name, of exactly the dtypes and shapes that the manifest gives.
 
         Returns:

@@ -15,8 +15,9 @@ def describe(manifest: Manifest) -> str:
         ("target", f"{_target(manifest.target_options)}, {manifest.precision}"),
         ("cpu", " ".join([manifest.cpu.architecture, *manifest.cpu.instructions])),
         ("image", f"{manifest.image_size} x {manifest.image_size} pixels"),
-        ("text", f"{manifest.context_length} tokens, start and end included"),
     ]
+    if manifest.context_length:
+        rows.append(("text", f"{manifest.context_length} tokens, start and end included"))
     for name, file in manifest.files.items():
         relative = file.path.relative_to(manifest.folder)
         rows.append((name, f"{relative}, {_size(file.bytes)}, sha256 {file.sha256[:16]}"))

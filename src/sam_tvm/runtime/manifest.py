@@ -14,10 +14,13 @@ from typing import Any
 
 from sam_tvm.runtime.errors import BundleError
 from sam_tvm.runtime.instructions import Requirements
+from sam_tvm.runtime.reconstruction.settings import ReconstructionSettings
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2
 FILES = ("library", "weights", "tokenizer")
+RECONSTRUCTOR = "sam3d"
+RECONSTRUCTOR_FILES = ("library", "weights", "flexicubes")
 _OWN_HASH = "manifest_sha256"
 _CHUNK = 1 << 22
 _REMEDY = "build or copy the bundle again"
@@ -53,7 +56,24 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest whose fields have been checked; `raw` is the JSON object itself."""
+    """A manifest whose fields have been checked.
+
+    Attributes:
+        folder: where it lies.
+        model: ``sam3`` or ``sam3d``.
+        preset: the model's size.
+        target: what the library is built for.
+        precision: of products and attention.
+        cpu: what the library asks of the machine.
+        image_size: side of the square picture that the model takes, pixels.
+        image_mean, image_std: its normalisation; empty where the library does it.
+        context_length: tokens of a text; 0 where the model takes none.
+        files: by what they are.
+        functions: by name.
+        raw: the JSON object itself.
+        reconstruction: how SAM-3D-Objects is run; None of another model.
+
+    """
 
     folder: Path
     model: str
@@ -68,6 +88,7 @@ class Manifest:
     files: dict[str, FileSpec]
     functions: dict[str, FunctionSpec]
     raw: dict[str, Any]
+    reconstruction: ReconstructionSettings | None = None
 
     @property
     def target_options(self) -> dict[str, Any]:
@@ -160,7 +181,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
-    image, text = raw["image"], raw["text"]
+    names, own = _own_parts(raw)
     return Manifest(
         folder=folder,
         model=str(raw["model"]),
@@ -168,14 +189,31 @@ def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
         target=str(raw["target"]),
         precision=str(raw["precision"]),
         cpu=Requirements.from_json(raw["cpu"]),
-        image_size=int(image["size"]),
-        image_mean=_three(image["mean"]),
-        image_std=_three(image["std"]),
-        context_length=int(text["context_length"]),
-        files={name: _file(folder, raw["files"][name]) for name in FILES},
+        files={name: _file(folder, raw["files"][name]) for name in names},
         functions={name: _function(name, entry) for name, entry in raw["functions"].items()},
         raw=raw,
+        **own,
     )
+
+
+def _own_parts(raw: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return which files a bundle of the model has, and the manifest's fields of its own."""
+    if raw["model"] == RECONSTRUCTOR:
+        settings = ReconstructionSettings.from_json(raw["reconstruction"])
+        return RECONSTRUCTOR_FILES, {
+            "image_size": settings.preprocess.size,
+            "image_mean": (),
+            "image_std": (),
+            "context_length": 0,
+            "reconstruction": settings,
+        }
+    image, text = raw["image"], raw["text"]
+    return FILES, {
+        "image_size": int(image["size"]),
+        "image_mean": _three(image["mean"]),
+        "image_std": _three(image["std"]),
+        "context_length": int(text["context_length"]),
+    }
 
 
 def _three(values: list[float]) -> tuple[float, ...]:
