@@ -20,8 +20,8 @@ SMALL, OTHER = "scoring_head", "text_encoder"  # ported fastest
 STAGES = {
     "01_export.py": ("export", ALL),
     "02_import.py": ("import", ALL),
-    "03_build.py": ("build", [*ALL, "sam3_end_to_end"]),
-    "04_bundle.py": ("bundle", ["sam3-llvm-float32"]),
+    "03_build.py": ("build", [*ALL, "sam3_end_to_end", "sam3d_end_to_end"]),
+    "04_bundle.py": ("bundle", ["sam3-llvm-float32", "sam3d-llvm-float32"]),
 }
 
 

@@ -120,3 +120,16 @@ def test_a_function_with_nothing_to_lift_keeps_its_parameters(build):
     shape = (1, 24)
     lifted = lift_parameters(module_of(build, (9, 24), shape), "f", ["w"])
     assert (lifted.params, lifted.transform, lifted.results) == (("w",), None, ())
+
+
+def test_constants_of_other_values_make_other_parameters():
+    def build(x, w):
+        halves = [relax.op.multiply(w, relax.const(np.float32([1, factor]))) for factor in (2, 3)]
+        return relax.op.add(x, relax.op.multiply(*halves))
+
+    module = module_of(build, (5, 2), (2,))
+    x, w = normal(5, 2), normal(2)
+    lifted = lift_parameters(module, "f", ["w"])
+    params = pack({"w": tvm.runtime.tensor(w)}, lifted, TARGET)
+    result = run(lifted.module, x, *(params[name] for name in lifted.params))
+    np.testing.assert_allclose(result, x + w * w * np.float32([1, 6]), rtol=1e-6)

@@ -49,8 +49,10 @@ def test_report_has_every_case_and_output_of_each_component(report, ported):
 
 def test_report_has_the_contract_fields(report):
     assert report["tolerance"] == {"rtol": 1e-5, "atol": 1e-5}
-    assert set(report["versions"]) == {"torch", "apache-tvm", "apache-tvm-ffi", "sam3"}
-    assert len(report["weights"]["sam3"]["sha256"]) == 64
+    ours, theirs = {"torch", "apache-tvm", "apache-tvm-ffi"}, {"sam3", "sam3d", "spconv", "timm"}
+    assert set(report["versions"]) == ours | theirs
+    assert report["weights"].keys() == {"sam3", "sam3d"}
+    assert all(len(weights["sha256"]) == 64 for weights in report["weights"].values())
     row = report["components"][0]["outputs"][0]
     assert {
         "case",
@@ -68,7 +70,7 @@ def test_report_has_the_contract_fields(report):
 
 
 def test_every_end_to_end_case_passed_and_counts(report):
-    rows = {row["case"]: row for row in report["end_to_end"]}
+    rows = {row["case"]: row for row in report["end_to_end"] if row["model"] == "sam3"}
     assert rows.keys() >= REQUIRED_PROMPTS
     for name, row in rows.items():
         assert row["passed"], row

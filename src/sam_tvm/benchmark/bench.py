@@ -28,7 +28,7 @@ from sam_tvm.components.base import Case, Component
 from sam_tvm.components.inputs import make_inputs
 from sam_tvm.components.sam3.end_to_end import CASES
 from sam_tvm.models.sam3.build import bpe_path
-from sam_tvm.pipeline import bundle, reference
+from sam_tvm.pipeline import bundle_contents, reference
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.store import MissingArtifactError
 from sam_tvm.runtime.manifest import read_manifest, verify_files
@@ -105,8 +105,8 @@ class Bench:
             tokenizer=tokenizer,
             context_length=config.context_length,
             image_size=config.image_size,
-            image_mean=bundle.PIXEL_MEAN,
-            image_std=bundle.PIXEL_STD,
+            image_mean=bundle_contents.PIXEL_MEAN,
+            image_std=bundle_contents.PIXEL_STD,
             prompt=END_TO_END_CASE.rounds[0][0].value,
         )
 
@@ -169,17 +169,18 @@ class Bench:
         return replace(request, models=models)
 
     def _request(self, engine: Engine, precision: str, name: str) -> Request:
-        job, outputs = self.plan.job, ()
+        job, outputs, model = self.plan.job, (), MODEL
         if name != END_TO_END:
             part = self._part(name)
+            model = part.model
             outputs = tuple(spec.name for spec in part.signature(job.config(part)).outputs)
         return Request(
             engine=engine.name,
             precision=precision,
             name=name,
             preset=job.preset.name,
-            checkpoint=job.checkpoint,
-            seed=job.seed,
+            checkpoint=job.source(model).checkpoint,
+            seed=job.source(model).seed,
             inputs=self._inputs(name),
             outputs=outputs,
             threads=self.plan.threads,

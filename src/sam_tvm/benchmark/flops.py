@@ -57,10 +57,12 @@ class CountFlops:
         """Operations by component."""
         import torch
 
+        from sam_tvm.benchmark.torch_engine import model_of
         from sam_tvm.patches.environment import reference_environment
 
         counts = {}
-        with reference_environment(), torch.inference_mode():
+        models = [model_of(request) for request in self.requests]
+        with reference_environment(*models), torch.inference_mode():
             for request in self.requests:
                 phase(f"counting {request.name}")
                 torch.set_num_threads(request.threads)
@@ -71,9 +73,9 @@ class CountFlops:
         import torch
 
         from sam_tvm import components
-        from sam_tvm.benchmark.torch_engine import load_request
+        from sam_tvm.benchmark.torch_engine import component_function, load_request
 
-        call = components.select([request.name])[0].call
-        model = load_request(request)
+        (component,) = components.select([request.name])
+        function = component_function(component, load_request(request))
         tensors = [torch.from_numpy(array) for array in request.arrays()]
-        return count(lambda: call(model, *tensors))
+        return count(lambda: function(*tensors))

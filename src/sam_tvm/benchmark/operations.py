@@ -58,7 +58,7 @@ def _return(facts: dict[str, int], _: Path) -> dict[str, int]:
 
 def _key(job: Job, part: Component) -> str:
     """The weights have no bearing on a count."""
-    return keys.reference_key(part.name, job.config(part), "any", "benchmark/flops.py")
+    return keys.reference_key(part.name, part.model, job.config(part), "any", "benchmark/flops.py")
 
 
 def with_steps(counts: Mapping[str, int], functions: Sequence[ComposedFunction]) -> dict[str, int]:

@@ -63,9 +63,9 @@ class ExportOnnx:
         if self.exported is not None:
             declare_operators()
             return torch.export.load(self.exported)
-        with reference_environment():
-            job, modules = self.job, self.component.modules
-            model = load_part(job.preset, job.checkpoint, job.seed, modules)
+        with reference_environment(self.component.model):
+            job, source = self.job, self.job.source(self.component.model)
+            model = load_part(job.preset, source, self.component)
             return export_program(self.component, job.config(self.component), model)
 
 

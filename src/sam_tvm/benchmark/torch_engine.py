@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from sam_tvm.benchmark.workload import (
     component_workload,
     end_to_end_workload,
 )
+from sam_tvm.components.base import Component
 from sam_tvm.models.presets import Preset, get_preset
+from sam_tvm.models.source import WeightsSource
 
 
 class NotCompiledError(Exception):
@@ -41,7 +43,7 @@ def load(request: Request, stack: ExitStack) -> Workload:
 
     silence_harmless_warnings()
     torch.set_num_threads(request.threads)
-    stack.enter_context(reference_environment())
+    stack.enter_context(reference_environment(model_of(request)))
     stack.enter_context(torch.inference_mode())
     model = load_request(request)
     reset_peak_rss()  # of what building the model took, which no user of it needs
@@ -52,24 +54,34 @@ def load(request: Request, stack: ExitStack) -> Workload:
     return _assert_compiled(workload) if compiled else workload
 
 
-def load_part(
-    preset: Preset, checkpoint: Path | None, seed: int, modules: Sequence[str] | None
-) -> Any:
-    """The reference model with its weights, or only the submodules at the paths `modules`.
+def model_of(request: Request) -> str:
+    """The model that a request is of."""
+    from sam_tvm import components
+
+    return "sam3" if request.name == END_TO_END else components.select([request.name])[0].model
+
+
+def load_part(preset: Preset, source: WeightsSource, component: Component | None) -> Any:
+    """What of the reference model a component needs, with its weights; None: the whole of SAM3.
 
     Random weights are drawn for that part alone, so that no more is ever in memory; a checkpoint
-    is loaded whole, and the rest given back. The caller holds `reference_environment()`.
+    is loaded whole, and the rest given back. The caller holds `reference_environment` of the model.
     """
     from sam_tvm.models.sam3.build import build_model
     from sam_tvm.models.sam3.random_weights import fill_random
-    from sam_tvm.models.sam3.weights import load_model
     from sam_tvm.models.subtree import prune
+    from sam_tvm.models.weights import loader
 
-    model = build_model(preset.sam3) if checkpoint is None else load_model(preset, checkpoint)[0]
-    if modules is not None:
-        model = prune(model, modules)
-    if checkpoint is None:
-        fill_random(model, seed)
+    if component is not None and component.model != "sam3":
+        return loader(component.model, preset, source)(component.name)[0]
+    if source.checkpoint is None:
+        model = build_model(preset.sam3)
+    else:
+        model, _ = loader("sam3", preset, source)("")
+    if component is not None:
+        model = prune(model, component.modules)
+    if source.checkpoint is None:
+        fill_random(model, source.seed)
     return model
 
 
@@ -77,11 +89,20 @@ def load_request(request: Request) -> Any:
     """The part of the reference model that a request needs."""
     from sam_tvm import components
 
-    modules = None
-    if request.name != END_TO_END:
-        modules = components.select([request.name])[0].modules
-    preset = get_preset(request.preset)
-    return load_part(preset, request.checkpoint, request.seed, modules)
+    component = None if request.name == END_TO_END else components.select([request.name])[0]
+    source = WeightsSource(request.checkpoint, request.seed)
+    return load_part(get_preset(request.preset), source, component)
+
+
+def component_function(component: Component, model: Any) -> Callable[..., Any]:
+    """The component as a function of its inputs.
+
+    Where the reference works on sparse tensors, on spconv with one thread, it is the module on
+    tensors alone, which is the same for every engine.
+    """
+    if component.tensor_only is not None:
+        return component.tensor_only(model).eval()
+    return partial(component.call, model)
 
 
 def _component(model: Any, request: Request, compiled: bool) -> Workload:
@@ -89,11 +110,8 @@ def _component(model: Any, request: Request, compiled: bool) -> Workload:
 
     from sam_tvm import components
 
-    call = components.select([request.name])[0].call
-
-    def function(*inputs: Any) -> Any:
-        return call(model, *inputs)
-
+    (component,) = components.select([request.name])
+    function = component_function(component, model)
     return component_workload(
         TorchModel(torch.compile(function) if compiled else function), request
     )

@@ -1,8 +1,9 @@
-"""Stage 4: the end-to-end library, weights and tokenizer as one relocatable folder."""
+"""Stage 4: a model's library, weights and what else it needs as one relocatable folder."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,18 @@ from typing import Any
 import numpy as np
 
 from sam_tvm import components
-from sam_tvm.components.base import TensorSpec
-from sam_tvm.models.sam3.build import bpe_path
-from sam_tvm.pipeline import build, files, weights
+from sam_tvm.components.base import Signature, TensorSpec
+from sam_tvm.components.graph import ComposedFunction
+from sam_tvm.pipeline import build, bundle_contents, files, weights
 from sam_tvm.pipeline.export import MADE_BY as EXPORTED_BY
 from sam_tvm.pipeline.export import STAGE as EXPORT_STAGE
-from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.job import REFERENCES, Job, version
 from sam_tvm.pipeline.stage import Outcome, attempt
 from sam_tvm.pipeline.store import ArtifactError, MissingArtifactError
 from sam_tvm.pipeline.weights_file import write_safetensors
 from sam_tvm.runtime.errors import BundleError, UserError
 from sam_tvm.runtime.manifest import FORMAT_VERSION, MANIFEST, read_manifest, seal, verify_files
-from sam_tvm.runtime.tokenizer import write_tokenizer
 from sam_tvm.runtime.weights import map_weights
-
-# Sam3Processor's normalisation.
-PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def gather_weights(job: Job, model: str, wanted: set[str]) -> dict[str, np.ndarray]:
@@ -47,13 +44,34 @@ def gather_weights(job: Job, model: str, wanted: set[str]) -> dict[str, np.ndarr
 
 
 def _functions(job: Job, model: str, params: dict[str, list[str]]) -> dict[str, Any]:
-    """Signature and parameters of each composed function, for the manifest."""
+    """Signature and parameters of each function of the bundle, for the manifest.
+
+    They are the composed functions or, of a model that has none, the components.
+    """
     signatures = {
         component.name: component.signature(job.config(component))
         for component in components.components(model)
     }
+    composed = components.functions(model, job.preset)
+    if composed:
+        return _composed(composed, signatures, params)
+    return {
+        name: {
+            "inputs": [_tensor(spec) for spec in signature.inputs],
+            "outputs": [_tensor(spec) for spec in signature.outputs],
+            "params": params[name],
+        }
+        for name, signature in signatures.items()
+    }
+
+
+def _composed(
+    functions: Sequence[ComposedFunction],
+    signatures: Mapping[str, Signature],
+    params: dict[str, list[str]],
+) -> dict[str, Any]:
     described = {}
-    for function in components.functions(model, job.preset):
+    for function in functions:
         known = {spec.name: spec for spec in function.inputs}
         for signature in signatures.values():
             known.update({spec.name: spec for spec in signature.outputs if spec.name not in known})
@@ -84,18 +102,13 @@ def _weights_record(job: Job, model: str) -> dict[str, Any]:
 def _write(
     job: Job, model: str, folder: Path, record: dict[str, Any], library: Path, key: str
 ) -> None:
-    config, source = components.config_of(model, job.preset), _weights_record(job, model)
-    composed = [function.name for function in components.functions(model, job.preset)]
-    params = {name: record["params"][name] for name in composed}
+    source = _weights_record(job, model)
+    functions = _functions(job, model, record["params"])
     shutil.copyfile(library, folder / library.name)
-    wanted = {name for names in params.values() for name in names}
+    wanted = {name for function in functions.values() for name in function["params"]}
     write_safetensors(folder / "weights.safetensors", gather_weights(job, model, wanted))
-    write_tokenizer(bpe_path(), folder / "tokenizer.json")
-    paths = {
-        "library": library.name,
-        "weights": "weights.safetensors",
-        "tokenizer": "tokenizer.json",
-    }
+    own = bundle_contents.write_files(model, folder)
+    paths = {"library": library.name, "weights": "weights.safetensors", **own}
     manifest = {
         "key": key,
         "format_version": FORMAT_VERSION,
@@ -104,15 +117,15 @@ def _write(
         "target": record["target"],
         "precision": job.precision,
         "cpu": record["cpu"],
-        "image": {"size": config.image_size, "mean": PIXEL_MEAN, "std": PIXEL_STD},
-        "text": {"context_length": config.context_length},
+        **bundle_contents.describe(model, job.preset, source),
         "files": {
             kind: {"path": name, **files.describe(folder / name)} for kind, name in paths.items()
         },
-        "functions": _functions(job, model, params),
+        "functions": functions,
         "weights": source,
         "versions": {
-            name: version(name) for name in ("sam-tvm", "apache-tvm", "apache-tvm-ffi", "sam3")
+            name: version(name)
+            for name in ("sam-tvm", "apache-tvm", "apache-tvm-ffi", *REFERENCES[model])
         },
     }
     files.write_json(folder / MANIFEST, seal(manifest))
@@ -148,7 +161,8 @@ def write_bundle(job: Job, model: str) -> bool:
     destination = job.bundle_folder(model)
     # The library does not depend on the weights.
     hashes = [weights.params_hash(job, part) for part in components.components(model)]
-    key = files.sha256_of_json([record["key"], hashes, FORMAT_VERSION])
+    described = bundle_contents.describe(model, job.preset, _weights_record(job, model))
+    key = files.sha256_of_json([record["key"], hashes, FORMAT_VERSION, described])
     if _is_current(destination, key):
         return False
     with files.staging_directory(destination.parent, destination.name) as staging:

@@ -7,6 +7,7 @@ Each returns an exit status: 0, or 1 where a component or a case failed. Bad inp
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
@@ -51,7 +52,7 @@ def verify(job: Job) -> int:
 
     job = with_recorded_weights(job)
     entries, weights = verify_components(job)
-    update_report(job, components=entries, weights=dict.fromkeys(job.models, weights))
+    update_report(job, components=entries, weights=weights)
     for entry in entries:
         state = "passed" if entry["passed"] else f"FAILED {entry['error'] or 'see the report'}"
         print(f"verify {entry['name']}: {state}")
@@ -60,13 +61,19 @@ def verify(job: Job) -> int:
 
 
 def end_to_end(job: Job) -> int:
-    """Compare the bundle with the reference processor; writes pictures and the report."""
+    """Compare each model's bundle with its reference; writes pictures and the report."""
     from sam_tvm.pipeline.end_to_end import compare_end_to_end
+    from sam_tvm.pipeline.reconstruction.end_to_end import compare_reconstructions
     from sam_tvm.pipeline.recorded import with_recorded_weights
     from sam_tvm.pipeline.report import report_path, update_report
 
     job = with_recorded_weights(job)
-    rows, weights = compare_end_to_end(job)
+    comparisons = {"sam3": compare_end_to_end, "sam3d": compare_reconstructions}
+    rows: list[dict[str, Any]] = []
+    weights: dict[str, Any] = {}
+    for model in job.models:
+        found, used = comparisons[model](job)
+        rows, weights = rows + found, {**weights, **used}
     update_report(job, end_to_end=rows, weights=weights)
     for row in rows:
         state = "passed" if row["passed"] else f"FAILED {row.get('reason', row.get('error'))}"

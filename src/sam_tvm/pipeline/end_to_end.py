@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
-from sam_tvm.models.sam3.weights import weights_identity
+from sam_tvm.models.weights import identity
 from sam_tvm.pipeline import keys
 from sam_tvm.pipeline.detections import Detections, compare_detections, compare_with_peer
 from sam_tvm.pipeline.job import Job
@@ -43,13 +43,15 @@ def _reference(
     """
     suffix = "" if precision == "float32" else f"-{precision}"
     folder = job.folder / "reference" / f"{MODEL}_end_to_end{suffix}"
-    weights = weights_identity(job.checkpoint, job.seed)
-    key = keys.reference_key(f"end_to_end{suffix}", job.preset.sam3, weights, *WORKER_SOURCES)
+    weights = identity(MODEL, job.preset, job.source(MODEL))
+    what = f"end_to_end{suffix}"
+    key = keys.reference_key(what, MODEL, job.preset.sam3, weights, *WORKER_SOURCES)
     result = folder / "result.json"
     if not result.is_file() or json.loads(result.read_text(encoding="utf-8"))["key"] != key:
         result.unlink(missing_ok=True)  # an interrupted worker leaves fresh cases among former ones
         chosen = str(thresholds) if thresholds else None
-        run_worker(WORKER, request(job, folder, key=key, precision=precision, thresholds=chosen))
+        more = {"key": key, "precision": precision, "thresholds": chosen}
+        run_worker(WORKER, request(job, MODEL, folder, **more))
     return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from sam_tvm.pipeline.reference_worker import (
     assert_unpatched,
     end_in_order,
     evaluation,
-    load_reference,
+    load_sam3,
     save_arrays,
 )
 
@@ -97,14 +96,14 @@ def main() -> int:
     with reference_environment():
         from sam3.model.sam3_image_processor import Sam3Processor
 
-        model, weights = load_reference(request)
+        model, weights = load_sam3(request)
         processor = Sam3Processor(model, resolution=preset.sam3.image_size, device="cpu")
         thresholds = Path(request["thresholds"]) if request["thresholds"] else None
         with evaluation(model, request["precision"]):
             for case in tqdm(CASES, desc="Sam3Processor", unit="case"):
                 run_case(processor, case, folder, thresholds)
     assert_unpatched()
-    files.write_json(folder / "result.json", {"key": request["key"], "weights": asdict(weights)})
+    files.write_json(folder / "result.json", {"key": request["key"], "weights": weights.record()})
     return 0
 
 

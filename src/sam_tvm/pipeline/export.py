@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch import nn
 
 from sam_tvm.components.base import Component
 from sam_tvm.components.inputs import make_inputs
-from sam_tvm.models.sam3.weights import WeightsInfo, load_model, weights_identity
 from sam_tvm.models.subtree import prune
+from sam_tvm.models.weights import Loader, identity, loader
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.patches.model import export_patches
 from sam_tvm.pipeline import keys
-from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.job import Job, reference_versions
 from sam_tvm.pipeline.stage import Outcome, run_stage
 
 STAGE = "export"
@@ -27,12 +27,17 @@ ROOT = "model."  # prefix of parameter names inside an exported program
 
 
 class ComponentModule(nn.Module):
-    """A component as a module with positional tensor inputs, for torch.export."""
+    """A component as a module with positional tensor inputs, for torch.export.
+
+    Where its reference works on sparse tensors, it is the module on tensors alone.
+    """
 
     def __init__(self, model: nn.Module, component: Component) -> None:
         super().__init__()
-        self.model = prune(model, component.modules)
-        self._call = component.call
+        if component.tensor_only is None:
+            self.model, self._call = prune(model, component.modules), component.call
+        else:
+            self.model, self._call = component.tensor_only(model), nn.Module.__call__
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The component's call on the inputs, in the order of its signature."""
@@ -57,14 +62,14 @@ def dynamic_shapes(component: Component, config: object) -> tuple[tuple[dict[int
 def export_program(
     component: Component, config: object, model: nn.Module
 ) -> torch.export.ExportedProgram:
-    """Export one component; the caller holds `reference_environment`.
+    """Export one component; the caller holds `reference_environment` of its model.
 
     The module runs once first, so that caches inside it (sine positions) hold real tensors.
     """
     inputs = make_inputs(component, config, component.cases[0])
     tensors = tuple(torch.from_numpy(array) for array in inputs.values())
     module = ComponentModule(model, component).eval()
-    with torch.no_grad(), export_patches(module):
+    with torch.no_grad(), export_patches(module, component.model):
         module(*tensors)
         return torch.export.export(
             module, tensors, dynamic_shapes=dynamic_shapes(component, config), strict=False
@@ -83,31 +88,35 @@ def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
 
 
 class _Exporter:
-    """Exports components of one job; builds the model when the first one needs it."""
+    """Exports components of one job; builds what of a model the first one needs."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.identity = weights_identity(job.checkpoint, job.seed)
-        self.loaded: tuple[nn.Module, WeightsInfo] | None = None
+        # Before anything is written: a checkpoint that cannot be read is found here.
+        self.identities = {
+            model: identity(model, job.preset, job.source(model)) for model in job.models
+        }
+        self.loader = cache(self._loader)
+
+    def _loader(self, model: str) -> Loader:
+        return loader(model, self.job.preset, self.job.source(model))
 
     def __call__(self, component: Component) -> bool:
-        config = self.job.config(component)
-        key = keys.export_key(component.name, config, self.identity)
+        config, source = self.job.config(component), self.job.source(component.model)
+        key = keys.export_key(component, config, self.identities[component.model])
         store = self.job.store(component)
         if store.is_current(STAGE, key):
             return False
-        if self.loaded is None:
-            self.loaded = load_model(self.job.preset, self.job.checkpoint, self.job.seed)
-        model, weights = self.loaded
+        model, weights = self.loader(component.model)(component.name)
 
         def make(folder: Path) -> dict[str, Any]:
             save_program(export_program(component, config, model), folder / EXPORTED)
-            checkpoint = self.job.checkpoint
+            checkpoint = source.checkpoint
             return {
-                "weights": asdict(weights),
+                "weights": weights.record(),
                 "checkpoint": str(checkpoint.resolve()) if checkpoint else None,
-                "seed": self.job.seed,
-                "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+                "seed": source.seed,
+                "versions": reference_versions(component.model),
             }
 
         store.commit(STAGE, key, make, self.job.header(component))
@@ -120,5 +129,5 @@ def export_components(job: Job) -> list[Outcome]:
     Raises:
         CheckpointError: if the checkpoint cannot be used; nothing is written then.
     """
-    with reference_environment():
+    with reference_environment(*job.models):
         return run_stage("export", job.components, _Exporter(job))

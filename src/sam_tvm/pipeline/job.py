@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -10,10 +11,13 @@ import sam_tvm
 from sam_tvm import components
 from sam_tvm.components.base import Component
 from sam_tvm.models.presets import Preset
+from sam_tvm.models.source import WeightsSource
 from sam_tvm.pipeline.store import Store
 
 DEFAULT_ARTIFACTS = Path("artifacts")
 PRECISIONS = ("float32", "bfloat16")
+# Distributions whose code is the reference of each model.
+REFERENCES = {"sam3": ("sam3",), "sam3d": ("sam3d", "spconv", "timm")}
 
 
 def version(package: str) -> str:
@@ -21,19 +25,36 @@ def version(package: str) -> str:
     return metadata.version(package)
 
 
+def reference_versions(*models: str) -> dict[str, str]:
+    """Versions of what runs the references of `models`."""
+    names = ("torch", "torchvision", *(name for model in models for name in REFERENCES[model]))
+    return {name: version(name) for name in names}
+
+
 @dataclass(frozen=True)
 class Job:
-    """One run: which components of which preset, with which weights, for which target."""
+    """One run: which components of which preset, with which weights, for which target.
+
+    Attributes:
+        checkpoint: SAM3's file; None: random weights.
+        checkpoint_3d: SAM-3D-Objects' folder; None: random weights.
+        seed: of random weights.
+        recorded: the weights of models whose artifacts say which they were made from; they come
+            before `checkpoint`, `checkpoint_3d` and `seed`.
+        stock: build with TVM's own default pipeline instead of our kernels, to compare with.
+    """
 
     preset: Preset
     components: tuple[Component, ...] = field(default_factory=components.components)
     checkpoint: Path | None = None
+    checkpoint_3d: Path | None = None
     seed: int = 0
+    recorded: Mapping[str, WeightsSource] = field(default_factory=dict)
     target: str = "llvm"
     precision: str = "float32"
     artifacts: Path = DEFAULT_ARTIFACTS
     drop: bool = False
-    stock: bool = False  # TVM's own default pipeline instead of our kernels, to compare with
+    stock: bool = False
 
     @property
     def folder(self) -> Path:
@@ -50,6 +71,17 @@ class Job:
     def models(self) -> tuple[str, ...]:
         """Models of the selected components."""
         return tuple(dict.fromkeys(component.model for component in self.components))
+
+    def source(self, model: str) -> WeightsSource:
+        """Where the weights of `model` come from."""
+        if model in self.recorded:
+            return self.recorded[model]
+        checkpoints = {"sam3": self.checkpoint, "sam3d": self.checkpoint_3d}
+        return WeightsSource(checkpoints[model], self.seed)
+
+    def components_of(self, model: str) -> tuple[Component, ...]:
+        """The selected components of one model."""
+        return tuple(component for component in self.components if component.model == model)
 
     def store(self, component: Component) -> Store:
         """The component's artifacts."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import sam_tvm
 import sam_tvm.patches
+from sam_tvm.components.base import Component
 from sam_tvm.pipeline.files import hash_sources, sha256_of_json
-from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.job import Job, reference_versions, version
 
 BUILD_SOURCES = (
     "passes",
@@ -34,32 +35,46 @@ def sources(*names: str) -> str:
     return hash_sources(*roots)
 
 
-def export_key(component: str, config: object, weights: str) -> str:
+def model_sources(model: str) -> tuple[str, ...]:
+    """Sources that decide what a model computes, and on which inputs, less those of the others."""
+    shared = [
+        f"{folder}/{path.name}"
+        for folder in ("components", "models")
+        for path in sorted((PACKAGE / folder).glob("*.py"))
+    ]
+    own = [f"components/{model}", f"models/{model}"]
+    # The plans of the sparse components, which are among their inputs.
+    plans = ["runtime/sparse"] if model == "sam3d" else []
+    return (*shared, *own, *plans, "patches/environment")
+
+
+def export_key(component: Component, config: object, weights: str) -> str:
     """Key of an exported program.
 
     Args:
-        component: name.
+        component: what is exported.
         config: the model's configuration (its repr is hashed).
         weights: identity of the weights.
     """
     return sha256_of_json(
         {
-            "component": component,
+            "component": component.name,
             "config": repr(config),
             "weights": weights,
             "sources": sources(
-                "components", "models", "pipeline/export.py", "patches/environment", "patches/model"
+                *model_sources(component.model), "pipeline/export.py", "patches/model"
             ),
-            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+            "versions": reference_versions(component.model),
         }
     )
 
 
-def reference_key(what: str, config: object, weights: str, *workers: str) -> str:
+def reference_key(what: str, model: str, config: object, weights: str, *workers: str) -> str:
     """Key of outputs of the unpatched reference.
 
     Args:
         what: a component's name, or ``end_to_end``.
+        model: whose reference it is.
         config: the model's configuration (its repr is hashed).
         weights: identity of the weights.
         workers: the sources that ran it, beside the models and the environment patches.
@@ -69,8 +84,8 @@ def reference_key(what: str, config: object, weights: str, *workers: str) -> str
             "what": what,
             "config": repr(config),
             "weights": weights,
-            "sources": sources("components", "models", "patches/environment", *workers),
-            "versions": {name: version(name) for name in ("torch", "torchvision", "sam3")},
+            "sources": sources(*model_sources(model), *workers),
+            "versions": reference_versions(model),
         }
     )
 

@@ -16,6 +16,7 @@ import tvm_ffi
 from tvm import relax, tirx
 
 from sam_tvm.kernels.parameters import parameter_values
+from sam_tvm.pipeline.relax_functions import content_hash
 
 TRANSFORM = "transform"
 
@@ -119,6 +120,8 @@ def _text(expr: relax.Expr, texts: dict[relax.Var, str], module: tvm.IRModule) -
         return texts[expr]
     if isinstance(expr, tvm.ir.Op):
         return expr.name
+    if isinstance(expr, tvm.ir.GenericConst):
+        return content_hash(expr.value.numpy())  # its text leaves the numbers out
     if isinstance(expr, tvm.ir.GlobalVar):
         # Not its text, which has the names of variables in it.
         return str(tvm_ffi.structural_hash(module[expr].without_attr("global_symbol")))

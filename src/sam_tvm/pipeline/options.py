@@ -30,7 +30,10 @@ def add_job_options(parser: argparse.ArgumentParser, *, weights: bool, target: b
         "--drop", action="store_true", help="delete what the next stage no longer needs"
     )
     if weights:
-        parser.add_argument("--checkpoint", type=Path, help="weights in the reference's format")
+        parser.add_argument("--checkpoint", type=Path, help="SAM3's weights: Meta's file")
+        parser.add_argument(
+            "--checkpoint-3d", type=Path, help="SAM-3D-Objects' weights: Meta's folder"
+        )
         parser.add_argument("--seed", type=int, default=0, help="of the random weights")
     if target:
         parser.add_argument("--target", default="llvm", help='llvm or "llvm -mcpu=NAME"')
@@ -45,7 +48,7 @@ def job_from_options(options: argparse.Namespace) -> Job:
 
     Raises:
         UserError: for an unknown preset, component, precision or target, or a checkpoint that is
-            no file.
+            not there.
     """
     precision = getattr(options, "precision", "float32")
     if precision not in PRECISIONS:
@@ -55,10 +58,14 @@ def job_from_options(options: argparse.Namespace) -> Job:
     checkpoint = getattr(options, "checkpoint", None)
     if checkpoint is not None and not checkpoint.is_file():
         raise UserError(f"there is no checkpoint {checkpoint}: give the path of a file")
+    folder = getattr(options, "checkpoint_3d", None)
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"there is no checkpoint folder {folder}: give the one of pipeline.yaml")
     job = Job(
         preset=get_preset(options.preset),
         components=components.select(options.only),
         checkpoint=checkpoint,
+        checkpoint_3d=folder,
         seed=getattr(options, "seed", 0),
         target=getattr(options, "target", "llvm"),
         precision=precision,

@@ -46,11 +46,12 @@ def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
             transform.FuseOps(),
             transform.FuseTIR(),
             transform.DeadCodeElimination(),
+            # Changes of shape alone to views, before scheduling hides their pattern.
+            transform.RewriteDataflowReshape(),
+            transform.DeadCodeElimination(),
             # Loops scheduled for the target.
             *default.passes(target),
             # Relax to the virtual machine: memory, shapes, calls.
-            transform.RewriteDataflowReshape(),
-            transform.DeadCodeElimination(),
             transform.ToNonDataflow(),
             transform.RemovePurityChecking(),
             transform.CallTIRRewrite(),

@@ -1,9 +1,14 @@
-"""The reference, in a process of its own: unpatched `sam3` modules on every case.
+"""The reference, in a process of its own: a model's unpatched modules on every case.
 
 Runs as ``python -m sam_tvm.pipeline.reference_worker REQUEST.json`` under the environment patches
 alone; it refuses to start where a model or importer patch has been imported. With precision
 ``float64`` it is the referee: the same modules, evaluated in float64 throughout; with ``bfloat16``
 they run under torch's own autocast, the yardstick of our bfloat16 builds.
+
+Components on sparse tensors are an exception. Their reference in float32 is `sam3d_objects` on
+spconv, whose CPU kernels know float32 alone; in the other precisions the component's module on
+tensors alone stands for it: the one that is exported, which the tests of `models.sam3d.sparse`
+prove equal to the reference in float32.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +33,15 @@ from sam_tvm.components.base import Case, Component
 from sam_tvm.components.inputs import make_inputs
 from sam_tvm.models.presets import get_preset
 from sam_tvm.models.referee import float64_evaluation
-from sam_tvm.models.sam3.weights import WeightsInfo, load_model
+from sam_tvm.models.source import WeightsInfo, WeightsSource
+from sam_tvm.models.weights import Loader, loader
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
+from sam_tvm.pipeline.reference import result_file
 from sam_tvm.pipeline.stage import one_line
+from sam_tvm.runtime.errors import UserError
 
-RESULT = "result.json"
 FORBIDDEN = ("sam_tvm.patches.model", "sam_tvm.patches.importer", "tvm")
 
 Evaluate = Callable[[Component, dict[str, np.ndarray]], list[np.ndarray]]
@@ -52,21 +59,35 @@ def end_in_order() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
-def load_reference(request: dict[str, Any]) -> tuple[nn.Module, WeightsInfo]:
-    """The unpatched model of a request; a checkpoint's values are those that `sam3` itself loads.
+def reference_loader(request: dict[str, Any]) -> Loader:
+    """What loads the unpatched modules of a request's model."""
+    if request["model"] == "sam3":
+        whole = cache(lambda: load_sam3(request))
+        return lambda component: whole()
+    return loader(request["model"], get_preset(request["preset"]), _source(request))
 
-    Ours is loaded first, which refuses what does not fit: `sam3` would only print it.
+
+def load_sam3(request: dict[str, Any]) -> tuple[nn.Module, WeightsInfo]:
+    """The unpatched SAM3 of a request; a checkpoint's values are those that `sam3` itself loads.
+
+    Ours is loaded first, which refuses what does not fit: `sam3` would only print it. The loader
+    of `sam3d_objects` would run what is in a pickle, and is not used.
     """
-    checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
-    model, weights = load_model(get_preset(request["preset"]), checkpoint, request["seed"])
-    if checkpoint is not None:
+    source = _source(request)
+    model, weights = loader("sam3", get_preset(request["preset"]), source)("")
+    if source.checkpoint is not None:
         from sam3.model_builder import _load_checkpoint
 
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(torch.nan)
-        _load_checkpoint(model, str(checkpoint))
+        _load_checkpoint(model, str(source.checkpoint))
     return model, weights
+
+
+def _source(request: dict[str, Any]) -> WeightsSource:
+    checkpoint = request["checkpoint"]
+    return WeightsSource(Path(checkpoint) if checkpoint else None, request["seed"])
 
 
 def evaluation(model: nn.Module, precision: str) -> contextlib.AbstractContextManager[Any]:
@@ -85,8 +106,11 @@ def evaluate(
     tensors = [torch.from_numpy(array) for array in inputs.values()]
     if precision == "float64":
         tensors = [t.double() if t.is_floating_point() else t for t in tensors]
+    call = component.call
+    if component.tensor_only is not None and precision != "float32":
+        model, call = component.tensor_only(model).eval(), nn.Module.__call__
     with torch.inference_mode(), evaluation(model, precision):
-        outputs = component.call(model, *tensors)
+        outputs = call(model, *tensors)
     return [as_array(output) for output in outputs]
 
 
@@ -112,24 +136,31 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def run_cases(request: dict[str, Any], model: nn.Module) -> dict[str, str]:
-    """Run all cases of the requested components; returns the errors by component."""
-    preset, folder = get_preset(request["preset"]), Path(request["output"])
-    errors: dict[str, str] = {}
-    for component in tqdm(
-        components.select(request["components"]), desc=f"torch {request['precision']}"
-    ):
-        config = components.config_of(component.model, preset)
-        names = [spec.name for spec in component.signature(config).outputs]
+def run_component(request: dict[str, Any], component: Component, model: nn.Module) -> None:
+    """Run all cases of one component."""
+    config = components.config_of(component.model, get_preset(request["preset"]))
+    names = [spec.name for spec in component.signature(config).outputs]
+    for case in component.cases:
+        inputs = make_inputs(component, config, case)
+        outputs = evaluate(model, component, inputs, request["precision"])
+        arrays = dict(zip(names, outputs, strict=True))
+        save_arrays(case_file(Path(request["output"]), component, case), arrays)
+
+
+def run_components(request: dict[str, Any]) -> dict[str, Any]:
+    """Run the requested components: what the weights were, and the errors by component."""
+    load, selected = reference_loader(request), components.select(request["components"])
+    result: dict[str, Any] = {"weights": {}, "errors": {}}
+    for component in tqdm(selected, desc=f"torch {request['precision']}"):
         try:
-            for case in component.cases:
-                inputs = make_inputs(component, config, case)
-                outputs = evaluate(model, component, inputs, request["precision"])
-                arrays = dict(zip(names, outputs, strict=True))
-                save_arrays(case_file(folder, component, case), arrays)
+            model, weights = load(component.name)
+            result["weights"] = weights.record()
+            run_component(request, component, model)
+        except UserError:  # a checkpoint that cannot be used serves no component
+            raise
         except Exception as error:
-            errors[component.name] = one_line(error)
-    return errors
+            result["errors"][component.name] = one_line(error)
+    return result
 
 
 def main() -> int:
@@ -138,12 +169,10 @@ def main() -> int:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     assert_unpatched()
     silence_harmless_warnings()
-    with reference_environment():
-        model, weights = load_reference(request)
-        errors = run_cases(request, model)
+    with reference_environment(request["model"]):
+        result = run_components(request)
     assert_unpatched()
-    result = {"weights": asdict(weights), "errors": errors}
-    files.write_json(Path(request["output"]) / RESULT, result)
+    files.write_json(result_file(Path(request["output"]), request["model"]), result)
     return 0
 
 

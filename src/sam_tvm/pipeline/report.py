@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sam_tvm.components import MODELS
 from sam_tvm.pipeline import files
-from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.job import Job, reference_versions, version
 from sam_tvm.pipeline.metrics import ATOL, REFEREE_FACTOR, RTOL
+from sam_tvm.pipeline.reconstruction.report import reconstruction_lines
 
 DEFAULT_BUILD = "llvm-float32"
-VERSIONED = ("torch", "apache-tvm", "apache-tvm-ffi", "sam3")
 
 
 def report_path(job: Job) -> Path:
@@ -44,18 +45,23 @@ def update_report(
 ) -> dict[str, Any]:
     """Merge fresh entries into the job's report and write both forms; returns the report.
 
-    Entries of components that were not part of this run stay, unless the weights have changed.
+    Entries of components that were not part of this run stay, unless the weights of their model
+    have changed.
     """
     former = read_report(job)
     model_weights = {**former.get("weights", {}), **(weights or {})}
-    if former.get("weights", model_weights) != model_weights:
-        former = {}
+    changed = {
+        model for model, was in former.get("weights", {}).items() if was != model_weights[model]
+    }
+    for kind in ("components", "end_to_end"):
+        kept = [entry for entry in former.get(kind, []) if entry["model"] not in changed]
+        former = {**former, kind: kept}
     report = {
         "preset": job.preset.name,
         "target": job.target,
         "precision": job.precision,
         "weights": model_weights,
-        "versions": {name: version(name) for name in VERSIONED},
+        "versions": {**former.get("versions", {}), **_versions(job)},
         "tolerance": {"rtol": RTOL, "atol": ATOL},
         "components": _merge(former.get("components", []), components or [], "name"),
         "end_to_end": _merge(former.get("end_to_end", []), end_to_end or [], "case"),
@@ -64,6 +70,13 @@ def update_report(
     files.write_json(path, report)
     files.write_text(path.with_suffix(".md"), as_markdown(report))
     return report
+
+
+def _versions(job: Job) -> dict[str, str]:
+    """Versions of what made and judged the entries."""
+    known = reference_versions(*job.models)
+    del known["torchvision"]  # its operators are declared, none of its code runs
+    return {**known, **{name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")}}
 
 
 def _number(value: float | None) -> str:
@@ -125,7 +138,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(line for entry in report["components"] for line in _component_lines(entry)),
     ]
-    if report["end_to_end"]:
+    rows = {model: [r for r in report["end_to_end"] if r["model"] == model] for model in MODELS}
+    if rows["sam3"]:
         lines += [
             "",
             "## End to end, against Sam3Processor",
@@ -133,6 +147,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             "| case | result | detections | lowest mask IoU | of PyTorch in this precision"
             " | box error, px | score error |",
             "|---|---|---|---|---|---|---|",
-            *(_end_to_end_line(entry) for entry in report["end_to_end"]),
+            *(_end_to_end_line(entry) for entry in rows["sam3"]),
         ]
+    lines += reconstruction_lines(rows["sam3d"])
     return "\n".join(lines) + "\n"

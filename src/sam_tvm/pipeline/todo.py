@@ -46,11 +46,12 @@ def component_cells(job: Job, component: Component) -> list[str]:
     return cells
 
 
-def _end_to_end_cells(job: Job) -> list[str]:
-    rows = read_report(job).get("end_to_end", [])
-    built = job.model_store("sam3").record(build.stage_name(job))
+def _end_to_end_cells(job: Job, model: str) -> list[str]:
+    rows = [row for row in read_report(job).get("end_to_end", []) if row["model"] == model]
+    built = job.model_store(model).record(build.stage_name(job))
     verified = OPEN if not rows else DONE if all(row["passed"] for row in rows) else FAILED
-    benchmarked = _benchmarked(job).get("end_to_end", OPEN)
+    # SAM-3D-Objects is timed by component.
+    benchmarked = _benchmarked(job).get("end_to_end", OPEN) if model == "sam3" else "-"
     return ["-", "-", DONE if built else OPEN, verified, benchmarked]
 
 
@@ -65,8 +66,9 @@ def table(job: Job) -> str:
     for component in components.components():
         cells = [cell for each in jobs for cell in component_cells(each, component)]
         lines.append(f"| {component.name} | " + " | ".join(cells) + " |")
-    cells = [cell for each in jobs for cell in _end_to_end_cells(each)]
-    lines.append("| end to end | " + " | ".join(cells) + " |")
+    for model in components.MODELS:
+        cells = [cell for each in jobs for cell in _end_to_end_cells(each, model)]
+        lines.append(f"| {model} end to end | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -49,7 +49,7 @@ def _entry(component: Component, rows: list[dict[str, Any]], error: str | None) 
 
 
 def verify_components(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The report's entries for the job's components, and what the weights were.
+    """The report's entries for the job's components, and by model what the weights were.
 
     A component that was not built or does not run is an entry with its error.
     """
