@@ -28,7 +28,7 @@ from sam_tvm.runtime.sparse import VOXEL_LIMIT, downsample_to_limit, prune_inter
 from sam_tvm.runtime.sparse import plans as sparse_plans
 from sam_tvm.runtime.threads import set_threads
 
-_SUBDIVISIONS = 2  # by the mesh decoder
+SUBDIVISIONS = 2  # by the mesh decoder
 GAUSSIAN_DECODERS = ("gs_decoder", "gs_decoder_4")
 
 
@@ -279,8 +279,8 @@ class Reconstructor:
         """Extract the surface from what `mesh_features` gives for (N, 3) voxels."""
         return flexicubes.extract_mesh(
             cubes.reshape(-1, cubes.shape[-1]),
-            subdivide(coords, _SUBDIVISIONS),
-            self.settings.resolution * 2**_SUBDIVISIONS,
+            subdivide(coords, SUBDIVISIONS),
+            self.settings.resolution * 2**SUBDIVISIONS,
             self._tables,
         )
 

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,25 @@ def check_output_folder(folder: Path) -> None:
         raise UserError(f"no permission to write results to {folder}")
 
 
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Make a folder to write results in before they are moved into `folder`, and remove it after.
+
+    Args:
+        folder: made if it does not exist; removed again if nothing is moved into it.
+
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def write_results(
     folder: Path, image: np.ndarray, findings: Sequence[Finding], header: dict[str, Any]
 ) -> None:
@@ -54,10 +74,7 @@ def write_results(
         header: put before the findings in ``result.json``.
 
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    try:
+    with staged(folder) as staging:
         (staging / _MASKS).mkdir()
         entries = [
             _entry(finding, index, staging) for index, finding in enumerate(findings, start=1)
@@ -66,10 +83,6 @@ def write_results(
         text = json.dumps({**header, "prompts": entries}, indent=2, ensure_ascii=False) + "\n"
         (staging / _RESULT).write_text(text, encoding="utf-8")
         _publish(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _publish(staging: Path, folder: Path) -> None:

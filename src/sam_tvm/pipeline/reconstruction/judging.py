@@ -10,10 +10,8 @@ from sam_tvm.pipeline.reconstruction.cases import Arrays
 from sam_tvm.pipeline.reconstruction.mesh_metrics import DecodedMesh, Extraction, judge_mesh
 from sam_tvm.pipeline.reconstruction.metrics import judge_array, judge_gaussians, judge_voxels
 from sam_tvm.runtime import flexicubes
-from sam_tvm.runtime.reconstructor import Reconstructor
+from sam_tvm.runtime.reconstructor import SUBDIVISIONS, Reconstructor
 from sam_tvm.runtime.sparse import downsample_to_limit, prune_interior, subdivide
-
-_SUBDIVISIONS = 2  # by the mesh decoder
 
 
 def judge_stage(
@@ -41,7 +39,7 @@ def judge_stage(
         settings = reconstructor.settings
         tables = flexicubes.load(reconstructor.bundle.manifest.files["flexicubes"].path)
         extraction = Extraction(
-            subdivide(coords, _SUBDIVISIONS), settings.resolution * 2**_SUBDIVISIONS, tables
+            subdivide(coords, SUBDIVISIONS), settings.resolution * 2**SUBDIVISIONS, tables
         )
         return judge_mesh(*map(_decoded, arrays), extraction)
     ours, torch32, torch64 = arrays

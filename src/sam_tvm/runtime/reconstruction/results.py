@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from sam_tvm.runtime.reconstruction.mesh import write_glb
 from sam_tvm.runtime.reconstruction.ply import write_ply
 from sam_tvm.runtime.reconstruction.pose import Pose
 from sam_tvm.runtime.reconstruction.preview import write_preview
+from sam_tvm.runtime.results import staged
 
 GAUSSIANS, MESH, PREVIEW, LAYOUT = "gaussians.ply", "mesh.glb", "preview.png", "layout.json"
 _COLOUR = slice(0, 3)  # of a mesh's attributes
@@ -58,11 +57,8 @@ def write_reconstruction(folder: Path, result: Reconstruction, header: Mapping[s
         ReconstructionError: the mesh is empty.
 
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     names = [GAUSSIANS, PREVIEW] + ([MESH] if result.mesh is not None else [])
-    try:
+    with staged(folder) as staging:
         write_ply(staging / GAUSSIANS, result.gaussians)
         if result.mesh is not None:
             colours = result.mesh.attributes[:, _COLOUR]
@@ -74,7 +70,3 @@ def write_reconstruction(folder: Path, result: Reconstruction, header: Mapping[s
             (folder / name).unlink(missing_ok=True)
         for name in (*names, LAYOUT):
             (staging / name).replace(folder / name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
