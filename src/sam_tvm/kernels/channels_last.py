@@ -33,12 +33,12 @@ def _names(names: Sequence[str]) -> frozenset[str]:
     return frozenset(f"relax.{name}" for name in names)
 
 
-_UNARY, _BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
-_REDUCTIONS, _RESHAPES = _names(_REDUCTION_NAMES), _names(_RESHAPE_NAMES)
-_PERMUTE = "relax.permute_dims"
+_UNARY, BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
+_REDUCTIONS, RESHAPES = _names(_REDUCTION_NAMES), _names(_RESHAPE_NAMES)
+PERMUTE = "relax.permute_dims"
 _MAX_POOL, _AVERAGE_POOL = "relax.nn.max_pool2d", "relax.nn.avg_pool2d"
 _RESIZE = "relax.image.resize2d"
-_ALL = _UNARY | _BINARY | _REDUCTIONS | _RESHAPES | {_PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
+_ALL = _UNARY | BINARY | _REDUCTIONS | RESHAPES | {PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
 
 
 def leading_to_convolutions(
@@ -49,12 +49,13 @@ def leading_to_convolutions(
     for var, value in reversed(bindings):
         if is_rewritten(value):
             found.add(value.args[0])
-        elif var in found and _name(value) in _ALL:
+        elif var in found and operator_name(value) in _ALL:
             found.update(arg for arg in value.args if isinstance(arg, relax.Var))
     return found
 
 
-def _name(value: relax.Expr) -> str:
+def operator_name(value: relax.Expr | None) -> str:
+    """Return the name of the operator that a value calls, "" if it calls none."""
     if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op):
         return value.op.name
     return ""
@@ -85,14 +86,14 @@ class Propagation:
 
     def rewrite(self, var: relax.Var, call: relax.Call) -> Moved | None:
         """Return the result of a call as a moved value, None if the call stays as it is."""
-        name = _name(call)
-        if name in _BINARY:
+        name = operator_name(call)
+        if name in BINARY:
             return self._binary(var, call)
         if name in _UNARY:
             return self._unary(call)
         if name in _REDUCTIONS:
             return self._reduction(call)
-        if name == _PERMUTE or name in _RESHAPES:
+        if name == PERMUTE or name in RESHAPES:
             return self._movement(var, call)
         if name in (_MAX_POOL, _AVERAGE_POOL, _RESIZE):
             return self._spatial(var, call, name)
@@ -116,7 +117,7 @@ class Propagation:
             if var not in self._wanted:
                 return None
             moved = Moved(self._look_up(x))
-        if _name(call) != _PERMUTE:
+        if operator_name(call) != PERMUTE:
             return moved.reshaped(tuple(call.ty.shape))
         axes = call.attrs.axes
         rank = len(moved.shape)

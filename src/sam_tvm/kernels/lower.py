@@ -21,6 +21,7 @@ from sam_tvm.kernels.layout import FlatBuffers, FlatStage, drop_unit_axes, flatt
 from sam_tvm.kernels.loops import parallel, sequence
 from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction
 from sam_tvm.kernels.reduction import reduces_across_lanes, reduction_nest
+from sam_tvm.kernels.short_sums import unroll_short_sums
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import split_tasks
 from sam_tvm.kernels.tiles import emit_contraction
@@ -34,6 +35,7 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
 
     The program is changed on the way: stages are inlined and fused.
     """
+    unroll_short_sums(program)
     inline_stages(program)
     flat = FlatBuffers(program)
     contractions = _take_contractions(program, flat)

@@ -171,7 +171,7 @@ class Layouts:
     def _unreshaped(self, value: Moved, step: Reshape) -> Moved:
         """Return what broadcasts to `step.before` as `value` broadcasts to `step.after`."""
         own = value.shape
-        groups = _groups(step.before, step.after) or [_everything(step)]
+        groups = axis_groups(step.before, step.after) or [_everything(step)]
         full, shape = list(own), []
         for before, after in groups:
             if all(constant_value(own[j]) == 1 for j in after):
@@ -198,7 +198,7 @@ def _exchange(step: Permute, before: Shape, after: Shape) -> tuple[Shape, list[i
         axes are joined that the permutation brought together.
 
     """
-    groups = _groups(before, after)
+    groups = axis_groups(before, after)
     if groups is None:
         return None
     placed: list[tuple[int, tuple[int, ...]]] = []
@@ -216,7 +216,7 @@ def _exchange(step: Permute, before: Shape, after: Shape) -> tuple[Shape, list[i
 Group = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def _groups(before: Shape, after: Shape) -> list[Group] | None:
+def axis_groups(before: Shape, after: Shape) -> list[Group] | None:
     """Split both shapes into the shortest runs of axes with as many elements each.
 
     Extents of 1 that have no counterpart are groups of their own.

@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 from tvm.relax import transform
 
-from sam_tvm.kernels import attention, convolution, default, packing, panels
+from sam_tvm.kernels import attention, broadcasts, convolution, default, packing, panels
 
 
 def placement(target: tvm.target.Target, precision: str) -> tvm.transform.Pass:
@@ -16,6 +16,8 @@ def placement(target: tvm.target.Target, precision: str) -> tvm.transform.Pass:
     """
     return tvm.transform.Sequential(
         [
+            # Small operands are permuted, and not what they are broadcast to.
+            broadcasts.permute_before_broadcast(),
             # Convolutions to channels last, many of them to matrix products.
             convolution.channels_last(panels.panels_for(target, precision)),
             # Attention without a score matrix.
