@@ -12,7 +12,7 @@ from sam_tvm.pipeline.options import add_job_options, job_from_options
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run the stage; returns the exit status."""
     parser = Parser(description=__doc__)
-    add_job_options(parser, weights=False, target=True)
+    add_job_options(parser, weights=False, target=True, stored=True)
     return commands.build(job_from_options(parser.parse_args(arguments)))
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from sam_tvm.console import Parser, run
 from sam_tvm.pipeline import commands
-from sam_tvm.pipeline.options import add_job_options, job_from_options
+from sam_tvm.pipeline.options import add_archive_option, add_job_options, job_from_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run the stage; returns the exit status."""
     parser = Parser(description=__doc__)
-    add_job_options(parser, weights=False, target=True)
+    add_job_options(parser, weights=False, target=True, stored=True)
+    add_archive_option(parser)
     return commands.bundle(job_from_options(parser.parse_args(arguments)))
 
 

@@ -6,6 +6,8 @@ import hashlib
 import runpy
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,14 @@ def interruptible():
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, former)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def verified_bundles(tmp_path_factory):
+    """Keep the notes on bundles that were hashed out of the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAM_TVM_CACHE", str(tmp_path_factory.mktemp("verified")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +99,20 @@ def contents():
         }
 
     return read
+
+
+@pytest.fixture(scope="session")
+def wheel(repository, tmp_path_factory) -> Path:
+    """The wheel, built from a copy of the tree: building leaves files beside the sources."""
+    tree, folder = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(repository / name, tree)
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("src", "patches"):
+        shutil.copytree(repository / name, tree / name, ignore=skip)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    # The build backend of this environment, so that nothing is fetched.
+    command += ["--no-build-isolation", "--wheel-dir", folder, tree]
+    subprocess.run(command, check=True)
+    (path,) = folder.iterdir()
+    return path

@@ -1,32 +1,12 @@
 """The wheel holds the whole package, patches included, and the editable install maps it."""
 
-import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from pathlib import Path
 
-import pytest
-
 import sam_tvm
-
-
-@pytest.fixture(scope="module")
-def wheel(repository, tmp_path_factory) -> Path:
-    """The wheel, built from a copy of the tree: building leaves files beside the sources."""
-    tree, folder = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(repository / name, tree)
-    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("src", "patches"):
-        shutil.copytree(repository / name, tree / name, ignore=skip)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
-    # The build backend of this environment, so that nothing is fetched.
-    command += ["--no-build-isolation", "--wheel-dir", folder, tree]
-    subprocess.run(command, check=True)
-    (path,) = folder.iterdir()
-    return path
 
 
 def sources(folder: Path, package: str) -> set[str]:

@@ -7,6 +7,7 @@ PyTorch is not installed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,14 @@ from sam_tvm.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: `run` gets its arguments and returns the exit status."""
+    """A subcommand: `run` gets its arguments and returns the exit status.
+
+    One that only runs `bundles` does without TVM's compiler.
+    """
 
     help: str
     run: Callable[[Sequence[str]], int]
+    bundles: bool = False
 
 
 @contextmanager
@@ -40,15 +45,21 @@ def _porting(name: str) -> Iterator[None]:
         ) from error
 
 
-def _stage(name: str, description: str, weights: bool) -> Command:
+def _stage(name: str, description: str, weights: bool, bundles: bool = False) -> Command:
     """Declare a subcommand that runs a stage of the pipeline, as its script does."""
 
     def run_stage(arguments: Sequence[str]) -> int:
         with _porting(name):
             from sam_tvm.pipeline import commands
-            from sam_tvm.pipeline.options import add_job_options, job_from_options
+            from sam_tvm.pipeline.options import (
+                add_archive_option,
+                add_job_options,
+                job_from_options,
+            )
         parser = Parser(prog=f"sam-tvm {name}", description=description)
-        add_job_options(parser, weights=weights, target=True)
+        add_job_options(parser, weights=weights, target=True, stored=bundles)
+        if bundles:
+            add_archive_option(parser)
         status: int = getattr(commands, name)(job_from_options(parser.parse_args(arguments)))
         return status
 
@@ -92,10 +103,12 @@ COMMANDS = {
         "port", "Export, import, build, bundle and verify: from checkpoint to bundle.", True
     ),
     "verify": _stage("verify", "Compare every component's library with PyTorch.", False),
-    "bundle": _stage("bundle", "Put library, weights and tokenizer into a bundle.", False),
-    "segment": Command("Segment a picture with a bundle; needs no PyTorch.", _segment),
+    "bundle": _stage("bundle", "Put library, weights and tokenizer into a bundle.", False, True),
+    "segment": Command("Segment pictures with a bundle; needs no PyTorch.", _segment, True),
     "reconstruct": Command(
-        "Make a 3D object of what a mask marks, with a bundle; needs no PyTorch.", _reconstruct
+        "Make a 3D object of what a mask marks, with a bundle; needs no PyTorch.",
+        _reconstruct,
+        True,
     ),
     "benchmark": Command(
         "Time every component and the end-to-end run in TVM and in other engines.", _benchmark
@@ -106,10 +119,21 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `sam-tvm` and return its exit status: 0, 1 (a component failed) or 2 (bad input)."""
-    return run_command(lambda: _main(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        return run_command(lambda: _main(sys.argv[1:], own_process=True))
+    return run_command(lambda: _main(arguments))
 
 
-def _main(arguments: Sequence[str]) -> int:
+def _leave_out_compiler() -> None:
+    """Let TVM be loaded without its compiler, a second faster and 110 MiB smaller.
+
+    Elsewhere than on Linux the compiler is what tells which instructions the CPU has.
+    """
+    if sys.platform == "linux" and "tvm" not in sys.modules:
+        os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
+
+
+def _main(arguments: Sequence[str], own_process: bool = False) -> int:
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
     parser = Parser(
@@ -122,7 +146,10 @@ def _main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    return COMMANDS[options.command].run(options.arguments)
+    command = COMMANDS[options.command]
+    if own_process and command.bundles:
+        _leave_out_compiler()
+    return command.run(options.arguments)
 
 
 if __name__ == "__main__":

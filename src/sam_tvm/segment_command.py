@@ -1,60 +1,70 @@
-"""`sam-tvm segment`: a picture and prompts in, an overlay, masks and a JSON file out."""
+"""`sam-tvm segment`: a picture and prompts in, an overlay, masks and a JSON file out.
+
+Of several pictures (a folder, a pattern, a list) the masks come as COCO's JSON; such a run can be
+killed and resumed.
+"""
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sam_tvm.console import Parser
+from sam_tvm.runtime.batch.index import NAME as INDEX_NAME
+from sam_tvm.runtime.batch.pictures import find_pictures, is_batch
+from sam_tvm.runtime.batch.run import Batch, Summary
 from sam_tvm.runtime.draw import Finding
 from sam_tvm.runtime.errors import BundleError, PromptError
 from sam_tvm.runtime.image import exif_orientation, open_image, to_rgb_array
 from sam_tvm.runtime.results import check_output_folder, write_results
+from sam_tvm.segment_prompts import (
+    Prompt,
+    check_box,
+    check_length,
+    check_point,
+    normalised_box,
+    parse,
+)
 
 if TYPE_CHECKING:
     from sam_tvm.runtime import Segmenter
-    from sam_tvm.runtime.tokenizer import Tokenizer
+    from sam_tvm.runtime.manifest import Manifest
 
 DEFAULT_BUNDLE = Path("artifacts/tiny/bundles/sam3-llvm-float32")
-_LABELS = {"1": True, "+": True, "positive": True, "0": False, "-": False, "negative": False}
 
-Prompt = tuple[tuple[float, ...], bool]
+_BUNDLE_FACTS = ("model", "preset", "target", "precision", "weights")
+_MOST_REASONS = 5  # of pictures that were skipped, in the summary
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; raises UserError for anything that cannot be used."""
     options = _parser().parse_args(arguments)
     folder = _bundle_folder(options.bundle)
-    boxes = [_parse(text, "box", 4) for text in options.box]
-    points = [_parse(text, "point", 2) for text in options.point]
+    boxes = [parse(text, "box", 4) for text in options.box]
+    points = [parse(text, "point", 2) for text in options.point]
     _check_prompts(options, boxes, points)
     check_output_folder(options.out)
-    image = _open(options.photo, options.upright)
+    if is_batch(options.photo):
+        return _segment_batch(options, folder)
+    _check_single(options)
+    photo = Path(options.photo[0])
+    image = _open(photo, options.upright)
     height, width = image.shape[:2]
     for box, _ in boxes:
-        _check_box(box, width, height)
+        check_box(box, width, height)
     for point, _ in points:
-        _check_point(point, width, height)
-
-    from sam_tvm.runtime import Segmenter
-
-    segmenter = Segmenter.load(folder, options.threads, options.threshold)
-    for text in options.text:
-        _check_length(text, segmenter.bundle.tokenizer)
+        check_point(point, width, height)
+    segmenter = _load(options, folder)
     findings = _find(segmenter, image, options.text or [None], boxes, points)
     manifest = segmenter.bundle.manifest
     header = {
-        "picture": {"file": str(options.photo), "width": width, "height": height},
-        "bundle": {
-            key: manifest.raw.get(key)
-            for key in ("model", "preset", "target", "precision", "weights")
-        },
+        "picture": {"file": str(photo), "width": width, "height": height},
+        "bundle": {key: manifest.raw.get(key) for key in _BUNDLE_FACTS},
         "threshold": options.threshold,
     }
     write_results(options.out, image, findings, header)
@@ -63,6 +73,76 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{what}: {len(finding.scores)} found")
     print(f"results: {options.out}")
     return 0
+
+
+def _segment_batch(options: argparse.Namespace, folder: Path) -> int:
+    """Segment many pictures; returns 1 if some could not be used."""
+    if options.box or options.point:
+        raise PromptError("--box and --point belong to one picture: give --text for several")
+    pictures = find_pictures(options.photo, options.out)
+    segmenter = _load(options, folder)
+    turned = 0
+
+    def read(path: Path) -> np.ndarray:
+        nonlocal turned
+        picture = open_image(path, options.upright)
+        turned += not options.upright and exif_orientation(picture) != 1
+        return to_rgb_array(picture)
+
+    def find(image: np.ndarray) -> list[Finding]:
+        return _find(segmenter, image, options.text, [], [])
+
+    batch = Batch(
+        pictures,
+        options.text,
+        options.out,
+        _settings(options, segmenter.bundle.manifest),
+        overlays=not options.no_overlays,
+    )
+    try:
+        summary = batch.run(read, find, options.overwrite)
+    except KeyboardInterrupt:
+        print("to go on, give the same command again", file=sys.stderr)
+        raise
+    if turned:
+        print(
+            f"note: {turned} pictures are stored turned or mirrored (EXIF orientation) and were "
+            "used as stored; --upright turns them",
+            file=sys.stderr,
+        )
+    _report(summary, options.out)
+    return int(bool(summary.failed))
+
+
+def _settings(options: argparse.Namespace, manifest: Manifest) -> dict[str, Any]:
+    """What a batch's results depend on beside the picture."""
+    return {
+        "bundle": manifest.raw["manifest_sha256"],
+        "texts": options.text,
+        "threshold": options.threshold,
+        "upright": options.upright,
+        "overlays": not options.no_overlays,
+    }
+
+
+def _report(summary: Summary, folder: Path) -> None:
+    before = f", {summary.before} were done before" if summary.before else ""
+    print(f"{summary.done} pictures segmented{before}, {len(summary.failed)} skipped")
+    for reason in list(summary.failed.values())[:_MOST_REASONS]:
+        print(f"skipped: {reason}")
+    if len(summary.failed) > _MOST_REASONS:
+        print(f"and {len(summary.failed) - _MOST_REASONS} more, see {folder / INDEX_NAME}")
+    print(f"results: {folder}")
+
+
+def _load(options: argparse.Namespace, folder: Path) -> Segmenter:
+    from sam_tvm.runtime import Segmenter
+
+    verify = True if options.verify else None
+    segmenter = Segmenter.load(folder, options.threads, options.threshold, verify)
+    for text in options.text:
+        check_length(text, segmenter.bundle.tokenizer)
+    return segmenter
 
 
 def _find(
@@ -81,7 +161,7 @@ def _find(
         segmenter.set_prompts(
             state,
             text,
-            [(_normalised_box(box, width, height), wanted) for box, wanted in boxes],
+            [(normalised_box(box, width, height), wanted) for box, wanted in boxes],
             [((x / width, y / height), wanted) for (x, y), wanted in points],
         )
         result = state["masks"], state["boxes"], state["scores"]
@@ -94,7 +174,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="sam-tvm segment",
         description="Find what a text, boxes or points describe. Coordinates are pixels.",
     )
-    parser.add_argument("photo", type=Path, help="the picture")
+    parser.add_argument(
+        "photo",
+        nargs="+",
+        help="the picture; or several, folders, patterns ('shots/*.jpg') and lists (.txt, a path a "
+        "line): a batch",
+    )
     parser.add_argument("--bundle", type=Path, help=f"default: {DEFAULT_BUNDLE}")
     parser.add_argument(
         "--text", action="append", default=[], help="a short noun phrase; may be repeated"
@@ -117,6 +202,17 @@ def _parser() -> argparse.ArgumentParser:
         "--upright", action="store_true", help="turn the picture as its EXIF orientation says"
     )
     parser.add_argument("--threads", type=int, help="at most so many (default: all cores)")
+    parser.add_argument(
+        "--verify", action="store_true", help="hash the bundle's files though they were before"
+    )
+    batch = parser.add_argument_group(
+        "of a batch",
+        "A run that was killed goes on where it was if the command is given again.",
+    )
+    batch.add_argument("--no-overlays", action="store_true", help="write the JSON files alone")
+    batch.add_argument(
+        "--overwrite", action="store_true", help="start anew where other results are"
+    )
     return parser
 
 
@@ -126,26 +222,6 @@ def _bundle_folder(given: Path | None) -> Path:
             f"no bundle at {DEFAULT_BUNDLE}: name one with --bundle, or make it with sam-tvm port"
         )
     return given or DEFAULT_BUNDLE
-
-
-def _parse(text: str, kind: str, count: int) -> Prompt:
-    """Read ``x,y,...[,label]``."""
-    parts = [part.strip() for part in text.split(",")]
-    label = True
-    if len(parts) == count + 1:
-        name = parts.pop()
-        if name not in _LABELS:
-            known = ", ".join(_LABELS)
-            raise PromptError(f"--{kind} {text}: there is no label {name!r}, use one of {known}")
-        label = _LABELS[name]
-    try:
-        numbers = tuple(float(part) for part in parts)
-    except ValueError:
-        numbers = ()
-    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
-        form = "X0,Y0,X1,Y1[,LABEL]" if count == 4 else "X,Y[,LABEL]"
-        raise PromptError(f"--{kind} {text}: must be {form} in pixels")
-    return numbers, label
 
 
 def _check_prompts(
@@ -161,31 +237,10 @@ def _check_prompts(
         raise PromptError(f"--threads must be at least 1, not {options.threads}")
 
 
-def _check_box(box: tuple[float, ...], width: int, height: int) -> None:
-    x0, y0, x1, y1 = box
-    name = ",".join(f"{value:g}" for value in box)
-    if x0 >= x1 or y0 >= y1:
-        raise PromptError(f"--box {name}: the first corner must be left of and above the second")
-    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-        raise PromptError(f"--box {name}: reaches outside the picture, {width} x {height} pixels")
-
-
-def _check_point(point: tuple[float, ...], width: int, height: int) -> None:
-    x, y = point
-    if not (0 <= x <= width and 0 <= y <= height):
-        raise PromptError(
-            f"--point {x:g},{y:g}: lies outside the picture, {width} x {height} pixels"
-        )
-
-
-def _check_length(text: str, tokenizer: Tokenizer) -> None:
-    """Refuse what the model would silently cut off."""
-    room, needed = tokenizer.context_length - 2, len(tokenizer.encode(text))
-    if needed > room:
-        raise PromptError(
-            f"--text of {len(text)} characters is {needed} tokens long, the model reads {room}: "
-            "make it shorter"
-        )
+def _check_single(options: argparse.Namespace) -> None:
+    for name in ("no_overlays", "overwrite"):
+        if getattr(options, name):
+            raise PromptError(f"--{name.replace('_', '-')} goes with several pictures")
 
 
 def _open(path: Path, upright: bool) -> np.ndarray:
@@ -197,14 +252,3 @@ def _open(path: Path, upright: bool) -> np.ndarray:
             file=sys.stderr,
         )
     return to_rgb_array(picture)
-
-
-def _normalised_box(box: tuple[float, ...], width: int, height: int) -> tuple[float, ...]:
-    """Turn pixel corners into centre and size as fractions."""
-    x0, y0, x1, y1 = box
-    return (
-        (x0 + x1) / 2 / width,
-        (y0 + y1) / 2 / height,
-        (x1 - x0) / width,
-        (y1 - y0) / height,
-    )

@@ -17,7 +17,8 @@ from tvm.script import relax as R
 from sam_tvm.models.sam3.build import bpe_path
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.runtime.instructions import architecture
-from sam_tvm.runtime.manifest import FORMAT_VERSION, MANIFEST, render, seal, sha256_of
+from sam_tvm.runtime.manifest import FORMAT_VERSION, MANIFEST, render, seal
+from sam_tvm.runtime.storage import sha256_of
 from sam_tvm.runtime.tokenizer import write_tokenizer
 
 WEIGHT = np.random.default_rng(1).standard_normal((4, 16)).astype(np.float32)

@@ -14,6 +14,7 @@ from tvm.ir import Expr, TensorLoad, Var
 
 from sam_tvm.kernels.expressions import (
     constant_value,
+    dtype_of,
     linear_form,
     map_loads,
     substitute,
@@ -108,7 +109,7 @@ def classify(
         contraction = _classify_fused(fused, accumulator, panels)
         if contraction is not None:
             return contraction
-    if len(operands) != 2:
+    if len(operands) != 2 or any(dtype_of(operand) != "float32" for operand in operands):
         return None
     fused = _fuse(program, stage, epilogue, flat, accumulator, operands, None)
     return _classify_fused(fused, accumulator, None)

@@ -89,6 +89,49 @@ class PanelX:
         return start + self._sums * self._width
 
 
+class ExpandedX(PanelX):
+    """Panels of int8, expanded to float32 some rows at a time, for all rows of a block at once.
+
+    A register tile that converted what it loads would do so again for every few rows.
+
+    Attributes:
+        allocation: what declares the memory of the expanded rows.
+
+    """
+
+    def __init__(self, contraction: Contraction, lanes: int, rows: int) -> None:
+        super().__init__(contraction)
+        self._source, self._lanes = self.buffer, lanes
+        size = _int(rows * self._width)
+        self.buffer, self.allocation = scratch(size, "float32", "expanded_x")
+
+    def expand(self, start: Expr, first: Expr, count: Expr) -> tirx.Stmt:
+        """Return what expands rows of a tile.
+
+        Args:
+            start: where the tile begins in the panels.
+            first: the first row.
+            count: how many, at most as many as there is memory for.
+
+        """
+
+        def vectors(number: Expr) -> tirx.Stmt:
+            to = self._vector(number * self._lanes)
+            at = self._vector(start + first * self._width + number * self._lanes)
+            dtype = "float32" if self._lanes == 1 else f"float32x{self._lanes}"
+            value = tirx.Cast(dtype, tirx.BufferLoad(self._source, [at]))
+            return tirx.BufferStore(self.buffer, value, [to])
+
+        return loop(count * (self._width // self._lanes), vectors, "expand")
+
+    def expanded(self, first: Expr) -> Expr:
+        """Return where a tile whose rows are expanded from `first` on would begin."""
+        return -(first * self._width)
+
+    def _vector(self, at: Expr) -> Expr:
+        return tirx.Ramp(at, _int(1), self._lanes) if self._lanes > 1 else at
+
+
 class PackedX(DirectX):
     """X packed at each call: [outer axes of X, its columns, tile][sums][width]."""
 
@@ -271,8 +314,12 @@ class PairedY(DirectY):
         return statements
 
 
-def x_operand(contraction: Contraction, tiling: Tiling, tiles: Expr) -> DirectX | PanelX:
-    """Return how X is read."""
+def x_operand(
+    contraction: Contraction, tiling: Tiling, tiles: Expr, rows: int | None
+) -> DirectX | PanelX:
+    """Return how X is read; `rows` of a panel at a time where it has to be expanded."""
+    if contraction.panels is not None and contraction.panels.int8:
+        return ExpandedX(contraction, tiling.lanes, rows)
     if contraction.panels is not None:
         return PanelX(contraction)
     if tiling.pack_x:

@@ -14,6 +14,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from sam_tvm.kernels import panels as layout
 from sam_tvm.kernels.panels import Panels
 from sam_tvm.kernels.parameters import functions_with_parameters, parameter_values
+from sam_tvm.kernels.quantisation import quantise
 
 # Below this many columns most of a panel would be padding; the default rule takes the product.
 _FEWEST_COLUMNS = 16
@@ -27,7 +28,7 @@ def pack_weights(panels: Panels) -> tvm.ir.transform.Pass:
     begin, and adds packings and products as TIR functions to the module.
 
     Args:
-        panels: how the target's kernels want their weights.
+        panels: how the target's kernels want their weights; of int8 ones the product is scaled.
     """
 
     @tvm.transform.module_pass(opt_level=0, name="SamTvmPackWeights")
@@ -52,9 +53,14 @@ class _Packer(PyExprMutator):
         if not self._is_product_with_weight(call):
             return super().visit_call_(call)
         x, weight = (self.visit_expr(argument) for argument in call.args)
-        packed = layout.pack(self.builder_, weight, self.panels)
         columns = int(call.args[1].ty.shape[1])
-        return layout.matmul(self.builder_, x, packed, columns, self.panels)
+        if not self.panels.int8:
+            packed = layout.pack(self.builder_, weight, self.panels)
+            return layout.matmul(self.builder_, x, packed, columns, self.panels)
+        rounded, scale = quantise(self.builder_, weight)
+        packed = layout.pack(self.builder_, rounded, self.panels)
+        sums = layout.matmul(self.builder_, x, packed, columns, self.panels)
+        return self.builder_.emit(relax.op.multiply(sums, scale))
 
     def _is_product_with_weight(self, call: relax.Call) -> bool:
         if call.op != tvm.ir.Op.get("relax.matmul") or call.args[1] not in self.weights:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm import sym, tirx
 from tvm.ir import Expr, TensorLoad, Var
 
-from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.expressions import constant_value, dtype_of
 from sam_tvm.kernels.program import Stage
 
 _WIDEST = 128  # columns of a panel; more would not fit a register tile
@@ -22,6 +22,7 @@ class PanelForm:
         width: columns of a panel; all of them can be read.
         pairs: whether each element is a pair of bfloat16.
         odd: whether the last pair of Y's elements has one element only.
+        int8: whether each element is an int8; of products alone.
 
     """
 
@@ -29,6 +30,7 @@ class PanelForm:
     width: int
     pairs: bool
     odd: bool
+    int8: bool = False
 
 
 def find_panels(
@@ -50,7 +52,10 @@ def find_panels(
         return PanelForm(2, constant_value(pair.source.shape[-1]), True, last_is_odd)
     for position, load in enumerate(operands):
         if _is_panel(stage, load):
-            return PanelForm(position, constant_value(load.source.shape[-1]), False, False)
+            int8 = dtype_of(load) == "int8"
+            if int8 and len(stage.reduced) > 1:
+                return None
+            return PanelForm(position, constant_value(load.source.shape[-1]), False, False, int8)
     return None
 
 

@@ -4,6 +4,7 @@ A (K, N) matrix becomes T = ceil(N / w) panels of w columns, each with its rows 
 float32 [T, K, w]. In bfloat16 two neighbouring rows share a uint32, the even one in the low half:
 [T, ceil(K / 2), w]. A convolution's (KH, KW, C, O) weight likewise has panels of w output channels,
 [T, KH, KW, C, w]. Columns and rows that are missing are zeros. w follows from the target alone.
+Weights of int8 (`kernels.quantisation`) lie as float32 ones do.
 
 `matmul` and `convolution` say in index arithmetic what a product over panels is; the contraction
 rule recognises that form and reads the panels where they lie.
@@ -36,15 +37,19 @@ class Panels:
     Attributes:
         width: columns of a panel.
         bfloat16: whether two rows are rounded to bfloat16 and share a uint32.
+        int8: whether a panel holds int8.
 
     """
 
     width: int
     bfloat16: bool
+    int8: bool = False
 
     @property
     def dtype(self) -> str:
         """What a panel is made of."""
+        if self.int8:
+            return "int8"
         return "uint32" if self.bfloat16 else "float32"
 
     def count(self, columns: int) -> int:
@@ -79,10 +84,10 @@ def panels_for(target: tvm.target.Target | str, precision: str) -> Panels:
 
 
 def pack(builder: relax.BlockBuilder, weight: relax.Expr, panels: Panels) -> relax.Expr:
-    """Pack a float32 (K, N) matrix of known shape.
+    """Pack a float32 (K, N) matrix of known shape, or one of int8 if the panels hold int8.
 
     Returns:
-        float32 [T, K, w] or uint32 [T, ceil(K / 2), w].
+        float32 or int8 [T, K, w], or uint32 [T, ceil(K / 2), w].
 
     """
 
@@ -237,6 +242,8 @@ def _term(
     read: Callable[[Expr], Expr], weight: Expr, row: Expr, terms: Expr, panels: Panels
 ) -> Expr:
     """Return what one row of a panel adds to a sum; `read` returns an element of x."""
+    if panels.int8:
+        return read(row) * weight.astype("float32")
     if not panels.bfloat16:
         return read(row) * weight
     odd = row * 2 + 1

@@ -246,17 +246,25 @@ def _is_load_of(expr: Expr, buffer: Var) -> bool:
 def contraction_operands(stage: Stage) -> tuple[TensorLoad, ...] | None:
     """Return what a float32 sum of products loads; None for any other stage.
 
-    Two loads of float32, or three of a product of bfloat16 pairs (`bfloat16.dot_pair`).
+    Two loads of float32, of which one may be of int8 that is converted to it, or three of a product
+    of bfloat16 pairs (`bfloat16.dot_pair`).
     """
     if stage.reduction is None or stage.reduction.operators != ("add",):
         return None
     (term,) = stage.reduction.terms
     if dtype_of(term) != "float32":
         return None
-    operands = (term.a, term.b) if isinstance(term, tirx.Mul) else dot_operands(term)
+    product = isinstance(term, tirx.Mul)
+    operands = tuple(map(_unconverted, (term.a, term.b))) if product else dot_operands(term)
     if operands is None or not all(isinstance(operand, TensorLoad) for operand in operands):
         return None
     return operands
+
+
+def _unconverted(operand: Expr) -> Expr:
+    """Return the int8 that an operand was converted from; any other operand as it is."""
+    converted = isinstance(operand, tirx.Cast) and dtype_of(operand.value) == "int8"
+    return operand.value if converted else operand
 
 
 def is_contraction(stage: Stage) -> bool:

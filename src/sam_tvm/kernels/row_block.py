@@ -12,7 +12,7 @@ from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integer, substitute
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, named, sequence, vector
-from sam_tvm.kernels.operands import x_operand, y_operand
+from sam_tvm.kernels.operands import ExpandedX, x_operand, y_operand
 from sam_tvm.kernels.register_tile import PassRange, Place, RegisterTile
 from sam_tvm.kernels.sums import SumPasses
 from sam_tvm.kernels.tiling import Tiling
@@ -43,16 +43,22 @@ class RowBlock:
         panels = contraction.panels
         self.step = tiling.width if panels is None else panels.width
         self.tiles = analyzer.simplify(divide_up(self.width, _int(self.step)))
-        self.x = x_operand(contraction, tiling, self.tiles)
         self.y = y_operand(contraction, tiling)
         pairs = panels is not None and panels.pairs
         longest = _LONGEST_PAIRED_SUM if pairs else _LONGEST_SUM
         passes = SumPasses(contraction.reduced, longest)
         self.passes = analyzer.simplify(passes.count)
         self.chunks = min(tiling.chunks, constant_value(self.passes) or 1)
+        self.per_chunk = -(-(constant_value(self.passes) or 1) // self.chunks)
+        _, most = passes.steps(_int(0), _int(self.per_chunk))
+        rows = constant_value(analyzer.simplify(most))
+        self.x = x_operand(contraction, tiling, self.tiles, rows)
         rows = tiling.rows if self.chunks == 1 else tiling.block_rows
         self.sums, allocation = scratch(_int(rows * tiling.width), "float32", "sums")
         self.allocation = [*self.y.allocation, *allocation]
+        if isinstance(self.x, ExpandedX):
+            self.allocation += self.x.allocation
+        self.summed = passes
         self.tile = RegisterTile(self.x, self.y, passes, tiling.lanes, self.sums, pairs, analyzer)
 
     def _named(self, name: str, value: Expr, statements: list[tirx.Stmt]) -> Expr:
@@ -90,28 +96,41 @@ class RowBlock:
 
         def whole_sums(row: Expr, count: int) -> tirx.Stmt:
             place = Place(row, count, vectors, _int(0))
-            sums = self.tile.emit(x_start, first, place, PassRange(_int(0), self.passes))
+            sums = self.tile.emit(start, first, place, passes)
             return sequence([sums, self._store(first + row, _int(count), width, tile, columns)])
 
         if self.chunks == 1:
+            passes = PassRange(_int(0), self.passes)
+            start = self._expand(x_start, passes, statements)
             return sequence([*statements, self._register_tiles(rows, whole_sums)])
-        known = constant_value(self.passes)
-        per_chunk = -(-known // self.chunks)
+        known, per_chunk = constant_value(self.passes), self.per_chunk
 
         def chunk(number: Expr) -> tirx.Stmt:
             begin = number * per_chunk
             count = _int(per_chunk)
             if known % per_chunk:
                 count = tirx.min(count, known - begin)
+            passes, expansion = PassRange(begin, count), []
+            start = self._expand(x_start, passes, expansion)
 
             def some_sums(row: Expr, count_: int) -> tirx.Stmt:
                 place = Place(row, count_, vectors, row * width)
-                return self.tile.emit(x_start, first, place, PassRange(begin, count))
+                return self.tile.emit(start, first, place, passes)
 
-            return self._register_tiles(rows, some_sums)
+            return sequence([*expansion, self._register_tiles(rows, some_sums)])
 
         chunks = loop(_int(-(-known // per_chunk)), chunk, "chunk")
         return sequence([*statements, chunks, self._store(first, rows, width, tile, columns)])
+
+    def _expand(self, x_start: Expr, passes: PassRange, statements: list[tirx.Stmt]) -> Expr:
+        """Make X ready for some passes, by statements that are added; return where it begins."""
+        if not isinstance(self.x, ExpandedX):
+            return x_start
+        first, count = self.summed.steps(passes.begin, passes.count)
+        first = self._named("first_sum", first, statements)
+        count = self._named("expanded", count, statements)
+        statements.append(self.x.expand(x_start, first, count))
+        return self._named("x_expanded", self.x.expanded(first), statements)
 
     def _register_tiles(
         self, rows: Expr, register_tile: Callable[[Expr, int], tirx.Stmt]

@@ -53,6 +53,11 @@ class SumPasses:
         self._cuts = divide_up(self._cut.extent, self._steps)
         self.count = product([*(axis.extent for axis in self._outer), self._cuts])
 
+    def steps(self, begin: Expr, count: Expr) -> tuple[Expr, Expr]:
+        """Return the first step of successive passes of a sum over one axis, and their number."""
+        first = begin * self._steps
+        return first, tirx.min(count * self._steps, self._cut.extent - first)
+
     def body(self, number: Expr, step: tirx.Stmt) -> tirx.Stmt:
         """Return the loops of one pass around `step`, which uses the axes' variables."""
         cut, size = self._cut, self._steps

@@ -1,4 +1,4 @@
-"""Stage 4: a model's library, weights and what else it needs as one relocatable folder."""
+"""Stage 4: a model's library, weights and what else it needs: a relocatable folder or archive."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sam_tvm import components
 from sam_tvm.components.base import Signature, TensorSpec
 from sam_tvm.components.graph import ComposedFunction
 from sam_tvm.pipeline import build, bundle_contents, files, weights
+from sam_tvm.pipeline.archive import write_archive
 from sam_tvm.pipeline.export import MADE_BY as EXPORTED_BY
 from sam_tvm.pipeline.export import STAGE as EXPORT_STAGE
 from sam_tvm.pipeline.job import REFERENCES, Job, version
@@ -116,6 +117,7 @@ def _write(
         "preset": job.preset.name,
         "target": record["target"],
         "precision": job.precision,
+        "stored_weights": job.weights,
         "cpu": record["cpu"],
         **bundle_contents.describe(model, job.preset, source),
         "files": {
@@ -131,10 +133,10 @@ def _write(
     files.write_json(folder / MANIFEST, seal(manifest))
 
 
-def _is_current(folder: Path, key: str) -> bool:
+def _is_current(path: Path, key: str) -> bool:
     """Whether the bundle was made from `key` and is whole: a damaged one is made again."""
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(path)
         if manifest.raw.get("key") != key:
             return False
         verify_files(manifest)
@@ -144,9 +146,9 @@ def _is_current(folder: Path, key: str) -> bool:
 
 
 def write_bundle(job: Job, model: str) -> bool:
-    """Write the bundle of `model`; False if it is up to date.
+    """Write the bundle of `model`, a folder or an archive; False if it is up to date.
 
-    The folder appears whole: it is written beside its place and renamed.
+    It appears whole: it is written beside its place and renamed.
     """
     store, stage = job.model_store(model), build.stage_name(job)
     record = store.record(stage)
@@ -158,7 +160,7 @@ def write_bundle(job: Job, model: str) -> bool:
             f"{library} holds objects, for which no compiler is installed here that links them: "
             f"install it, delete the file and run {build.MADE_BY} again"
         )
-    destination = job.bundle_folder(model)
+    destination = job.bundle_path(model)
     # The library does not depend on the weights.
     hashes = [weights.params_hash(job, part) for part in components.components(model)]
     described = bundle_contents.describe(model, job.preset, _weights_record(job, model))
@@ -166,11 +168,18 @@ def write_bundle(job: Job, model: str) -> bool:
     if _is_current(destination, key):
         return False
     with files.staging_directory(destination.parent, destination.name) as staging:
-        whole = staging / destination.name
-        whole.mkdir()
-        _write(job, model, whole, record, library, key)
-        if destination.exists():
-            destination.replace(staging / "former")
+        whole = staging / "whole"
+        folder = job.bundle_folder(model)
+        if not (job.archive and _is_current(folder, key)):
+            folder = staging / "folder"
+            folder.mkdir()
+            _write(job, model, folder, record, library, key)
+        if job.archive:
+            write_archive(folder, whole)
+        else:
+            folder.replace(whole)
+        if destination.is_dir():
+            destination.replace(staging / "former")  # a folder cannot be replaced by another
         whole.replace(destination)
     return True
 

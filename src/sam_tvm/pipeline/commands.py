@@ -38,10 +38,11 @@ def build(job: Job) -> int:
 
 
 def bundle(job: Job) -> int:
-    """Stage 4: a bundle for each model."""
+    """Stage 4: a bundle for each model; with rounded weights, for which it is built first."""
     from sam_tvm.pipeline.bundle import bundle_models
 
-    return summarise("bundle", bundle_models(job))
+    built = build(job) if job.weights != "float" else 0
+    return max(built, summarise("bundle", bundle_models(job)))
 
 
 def verify(job: Job) -> int:

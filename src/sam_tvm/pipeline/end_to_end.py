@@ -16,6 +16,7 @@ from sam_tvm.pipeline.detections import Detections, compare_detections, compare_
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.reference import request, run_worker
+from sam_tvm.pipeline.rounded_weights import compare_rounded
 from sam_tvm.pipeline.stage import one_line
 from sam_tvm.runtime import Segmenter
 from sam_tvm.runtime.draw import Finding
@@ -104,11 +105,17 @@ def _finding(prompts: tuple[Prompt, ...], state: dict[str, Any]) -> Finding:
 
 
 def _run_case(
-    segmenter: Segmenter, case: EndToEndCase, reference: Path, peer: Path | None, results: Path
+    segmenter: Segmenter,
+    case: EndToEndCase,
+    reference: Path,
+    peer: Path | None,
+    rounded: bool,
+    results: Path,
 ) -> list[dict[str, Any]]:
     """Compare one case round by round, and write what was found as pictures and JSON.
 
-    `peer` holds what PyTorch finds in the bundle's precision, where that is not float32.
+    `peer` holds what PyTorch finds in the bundle's precision, where that is not float32; `rounded`
+    says that the bundle's weights are rounded.
     """
     rows, findings = [], []
     picture = load_picture(case.picture)
@@ -129,7 +136,9 @@ def _run_case(
             "prompt": _prompt_row(prompts),
             "threshold": threshold,
         }
-        if peer is None:
+        if rounded:
+            row = compare_rounded(ours, expected, case.empty)
+        elif peer is None:
             row = compare_detections(ours, expected, case.empty)
         else:
             row = compare_with_peer(ours, _stored(peer, case, index)[0], expected, case.empty)
@@ -159,11 +168,13 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
         return [_failure(case, missing) for case in CASES], {MODEL: weights}
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
-    results = job.folder / ("end_to_end" if peer is None else f"end_to_end-{job.build_name}")
+    rounded = job.weights == "int8"
+    own = peer is None and not rounded
+    results = job.folder / ("end_to_end" if own else f"end_to_end-{job.build_name}")
     rows: list[dict[str, Any]] = []
     for case in tqdm(CASES, desc="end to end", unit="case"):
         try:
-            rows += _run_case(segmenter, case, reference, peer, results)
+            rows += _run_case(segmenter, case, reference, peer, rounded, results)
         except Exception as error:
             rows.append(_failure(case, one_line(error)))
     return rows, {MODEL: weights}

@@ -16,6 +16,7 @@ from sam_tvm.pipeline.store import Store
 
 DEFAULT_ARTIFACTS = Path("artifacts")
 PRECISIONS = ("float32", "bfloat16")
+STORED_WEIGHTS = ("float", "int8")
 # Distributions whose code is the reference of each model.
 REFERENCES = {"sam3": ("sam3",), "sam3d": ("sam3d", "spconv", "timm")}
 
@@ -42,6 +43,8 @@ class Job:
         recorded: the weights of models whose artifacts say which they were made from; they come
             before `checkpoint`, `checkpoint_3d` and `seed`.
         stock: build with TVM's own default pipeline instead of our kernels, to compare with.
+        weights: how matrices are stored: ``float``, as the precision says, or rounded to ``int8``.
+        archive: write a bundle as one file instead of a folder.
     """
 
     preset: Preset
@@ -55,6 +58,8 @@ class Job:
     artifacts: Path = DEFAULT_ARTIFACTS
     drop: bool = False
     stock: bool = False
+    weights: str = "float"
+    archive: bool = False
 
     @property
     def folder(self) -> Path:
@@ -63,9 +68,10 @@ class Job:
 
     @property
     def build_name(self) -> str:
-        """Name of a build: target, precision and pipeline, as a folder."""
+        """Name of a build: target, precision, weights and pipeline, as a folder."""
         target = self.target.replace(" ", "_").replace("=", "-").replace("_-", "_")
-        return f"{target}-{self.precision}" + ("-stock" if self.stock else "")
+        weights = "" if self.weights == "float" else f"-{self.weights}"
+        return f"{target}-{self.precision}{weights}" + ("-stock" if self.stock else "")
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -94,6 +100,11 @@ class Job:
     def bundle_folder(self, model: str) -> Path:
         """The bundle of a model for this build."""
         return self.folder / "bundles" / f"{model}-{self.build_name}"
+
+    def bundle_path(self, model: str) -> Path:
+        """What stage 4 writes: that folder, or the archive beside it."""
+        folder = self.bundle_folder(model)
+        return folder.with_name(f"{folder.name}.tar") if self.archive else folder
 
     def config(self, component: Component) -> object:
         """The component's configuration at this preset."""

@@ -118,6 +118,7 @@ def build_key(modules: list[str], target: str, job: Job, functions: object = Non
             "target": target,
             "precision": job.precision,
             "stock": job.stock,
+            "stored_weights": job.weights,
             "functions": repr(functions),
             "sources": sources("kernels", *(f"pipeline/{name}.py" for name in BUILD_SOURCES)),
             "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},

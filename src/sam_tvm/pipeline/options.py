@@ -7,17 +7,20 @@ from pathlib import Path
 
 from sam_tvm import components
 from sam_tvm.models.presets import get_preset
-from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS, PRECISIONS, Job
+from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS, PRECISIONS, STORED_WEIGHTS, Job
 from sam_tvm.runtime.errors import UnknownNameError, UserError
 
 
-def add_job_options(parser: argparse.ArgumentParser, *, weights: bool, target: bool) -> None:
+def add_job_options(
+    parser: argparse.ArgumentParser, *, weights: bool, target: bool, stored: bool = False
+) -> None:
     """Add the options of a pipeline stage.
 
     Args:
         parser: to add to.
         weights: whether the stage reads weights from a checkpoint or a seed.
         target: whether it depends on the target and the precision.
+        stored: whether it can do with weights that are stored rounded.
     """
     parser.add_argument("--preset", default="tiny", help="tiny (default) or full")
     parser.add_argument(
@@ -41,6 +44,20 @@ def add_job_options(parser: argparse.ArgumentParser, *, weights: bool, target: b
         parser.add_argument(
             "--stock", action="store_true", help="TVM's default pipeline, to compare with"
         )
+    if stored:
+        parser.add_argument(
+            "--weights",
+            default="float",
+            choices=STORED_WEIGHTS,
+            help="how matrices are stored: float (default), or int8, a quarter of the size",
+        )
+
+
+def add_archive_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the stage that writes bundles."""
+    parser.add_argument(
+        "--archive", action="store_true", help="one file, an uncompressed tar, and not a folder"
+    )
 
 
 def job_from_options(options: argparse.Namespace) -> Job:
@@ -72,7 +89,11 @@ def job_from_options(options: argparse.Namespace) -> Job:
         artifacts=options.artifacts,
         drop=options.drop,
         stock=getattr(options, "stock", False),
+        weights=getattr(options, "weights", "float"),
+        archive=getattr(options, "archive", False),
     )
+    if job.weights == "int8" and (job.stock or precision != "float32"):
+        raise UserError("--weights int8 goes with --precision float32 and without --stock")
     if "target" in options:
         from sam_tvm.pipeline import targets  # loads TVM
 

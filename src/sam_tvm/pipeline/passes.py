@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import tvm
 from tvm import relax
 from tvm.relax import transform
@@ -9,10 +11,11 @@ from tvm.relax import transform
 from sam_tvm.kernels import attention, broadcasts, convolution, default, packing, panels
 
 
-def placement(target: tvm.target.Target, precision: str) -> tvm.transform.Pass:
+def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> tvm.transform.Pass:
     """Where the kernels go: Relax operators to the forms that they read.
 
-    Weights are rearranged by operators on parameters alone, which `lifting` takes out afterwards.
+    Weights are rearranged, and with `int8` those of matrix products rounded, by operators on
+    parameters alone, which `lifting` takes out afterwards.
     """
     return tvm.transform.Sequential(
         [
@@ -23,7 +26,7 @@ def placement(target: tvm.target.Target, precision: str) -> tvm.transform.Pass:
             # Attention without a score matrix.
             attention.place(target, precision),
             # Products with a weight read it in the order of the kernel's tiles.
-            packing.pack_weights(panels.panels_for(target, precision)),
+            packing.pack_weights(replace(panels.panels_for(target, precision), int8=int8)),
         ],
         name="sam_tvm.placement",
     )

@@ -37,4 +37,6 @@ def prepare(function: tvm.relax.Function, name: str, params: list[str], job: Job
     with target, tvm.transform.PassContext(opt_level=3):
         if job.stock:
             return Lifted(stock_placement()(module), tuple(params), None, (), ())
-        return lift_parameters(placement(target, job.precision)(module), name, params)
+        return lift_parameters(
+            placement(target, job.precision, job.weights == "int8")(module), name, params
+        )

@@ -23,6 +23,7 @@ DTYPES = {
     "int32": "I32",
     "uint32": "U32",
     "uint8": "U8",
+    "int8": "I8",
     "bool": "BOOL",
 }
 

@@ -1,7 +1,8 @@
-"""A bundle: one folder with a compiled model, its weights and what else it needs."""
+"""A bundle: a compiled model, its weights and what else it needs, in a folder or an archive."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,10 @@ from sam_tvm.runtime.manifest import (
     read_manifest,
     verify_files,
 )
+from sam_tvm.runtime.storage import FileSpec
 from sam_tvm.runtime.threads import allow_all_cpus
 from sam_tvm.runtime.tokenizer import Tokenizer
+from sam_tvm.runtime.verified import verify_once
 from sam_tvm.runtime.weights import map_weights
 
 
@@ -31,21 +34,24 @@ class Bundle:
 
     """
 
-    def __init__(self, manifest: Manifest, verify: bool = True) -> None:
+    def __init__(self, manifest: Manifest, verify: bool | None = None) -> None:
         """Load what a manifest names; see `load`."""
         _check_machine(manifest)
-        if verify:
+        if verify is None:
+            verify_once(manifest)
+        elif verify:
             verify_files(manifest)
         self.manifest = manifest
         files = manifest.files
         self._tokenizer: Tokenizer | None = None
         if "tokenizer" in files:
-            self._tokenizer = Tokenizer(files["tokenizer"].path, manifest.context_length)
-        weights = map_weights(files["weights"].path)
+            self._tokenizer = Tokenizer(files["tokenizer"].read(), manifest.context_length)
+        stored = files["weights"]
+        weights = map_weights(stored.path, stored.offset or 0, stored.bytes)
         self._params = {
             name: _select(weights, function) for name, function in manifest.functions.items()
         }
-        machine = _load_library(files["library"].path)
+        machine = _load_library(files["library"])
         self._functions = {name: _lookup(machine, name) for name in manifest.functions}
 
     @property
@@ -61,14 +67,14 @@ class Bundle:
         return self._tokenizer
 
     @classmethod
-    def load(cls, folder: str | Path, verify: bool = True) -> Bundle:
+    def load(cls, folder: str | Path, verify: bool | None = None) -> Bundle:
         """Load a bundle.
 
         Args:
-            folder: where `manifest.json` lies.
-            verify: compare every file with its SHA-256 first. That takes 1 to 6 seconds per GB,
-                less where the processor has SHA instructions. A library is code: switch this off
-                only for bundles that were verified before.
+            folder: where `manifest.json` lies, or an archive of it.
+            verify: compare every file with its SHA-256 first, which takes 1 to 6 seconds per GB,
+                less where the processor has SHA instructions. None: unless this machine has done
+                so before and the files have not changed since; False: never.
 
         Raises:
             BundleError: something is missing, damaged, of another format, for another device or
@@ -136,16 +142,26 @@ def _select(
     return [weights[name] for name in function.params]
 
 
-def _load_library(path: Path) -> VirtualMachine:
+def _load_library(file: FileSpec) -> VirtualMachine:
     try:
         allow_all_cpus()
-        return VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+        return VirtualMachine(_load_module(file), tvm.cpu())
     except Exception as error:  # the loader of shared objects and TVM raise several types
         reason = str(error).strip().splitlines()
         raise BundleError(
-            f"{path} cannot be loaded on this machine ({reason[-1] if reason else error!r}): "
+            f"{file} cannot be loaded on this machine ({reason[-1] if reason else error!r}): "
             "build the bundle here, with this version of TVM"
         ) from error
+
+
+def _load_module(file: FileSpec) -> tvm.runtime.Module:
+    """Load a library; the system loads files alone, so that one in an archive is taken out."""
+    if file.offset is None:
+        return tvm.runtime.load_module(str(file.path))
+    with tempfile.TemporaryDirectory() as folder:  # it stays loaded when its file is gone
+        path = Path(folder) / Path(file.name).name
+        path.write_bytes(file.read())
+        return tvm.runtime.load_module(str(path))
 
 
 def _lookup(machine: VirtualMachine, name: str) -> tvm.runtime.Object:

@@ -12,15 +12,14 @@ def describe(manifest: Manifest) -> str:
     rows = [
         ("bundle", str(manifest.folder)),
         ("model", f"{manifest.model}, preset {manifest.preset}"),
-        ("target", f"{_target(manifest.target_options)}, {manifest.precision}"),
+        ("target", f"{_target(manifest.target_options)}, {manifest.precision}{_stored(manifest)}"),
         ("cpu", " ".join([manifest.cpu.architecture, *manifest.cpu.instructions])),
         ("image", f"{manifest.image_size} x {manifest.image_size} pixels"),
     ]
     if manifest.context_length:
         rows.append(("text", f"{manifest.context_length} tokens, start and end included"))
     for name, file in manifest.files.items():
-        relative = file.path.relative_to(manifest.folder)
-        rows.append((name, f"{relative}, {_size(file.bytes)}, sha256 {file.sha256[:16]}"))
+        rows.append((name, f"{file.name}, {_size(file.bytes)}, sha256 {file.sha256[:16]}"))
     for key in ("weights", "versions"):
         values = manifest.raw.get(key)
         if isinstance(values, dict):
@@ -29,6 +28,11 @@ def describe(manifest: Manifest) -> str:
     lines = [f"{label:{width}}  {text}" for label, text in rows]
     lines += [_function(function) for function in manifest.functions.values()]
     return "\n".join(lines)
+
+
+def _stored(manifest: Manifest) -> str:
+    stored = manifest.raw.get("stored_weights", "float")
+    return "" if stored == "float" else f", weights of {stored}"
 
 
 def _target(options: dict[str, object]) -> str:

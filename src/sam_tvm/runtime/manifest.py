@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from sam_tvm.runtime.errors import BundleError
 from sam_tvm.runtime.instructions import Requirements
 from sam_tvm.runtime.reconstruction.settings import ReconstructionSettings
+from sam_tvm.runtime.storage import REMEDY, Archive, FileSpec, Folder, open_storage
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2
@@ -22,8 +23,6 @@ FILES = ("library", "weights", "tokenizer")
 RECONSTRUCTOR = "sam3d"
 RECONSTRUCTOR_FILES = ("library", "weights", "flexicubes")
 _OWN_HASH = "manifest_sha256"
-_CHUNK = 1 << 22
-_REMEDY = "build or copy the bundle again"
 
 
 @dataclass(frozen=True)
@@ -46,20 +45,11 @@ class FunctionSpec:
 
 
 @dataclass(frozen=True)
-class FileSpec:
-    """A file of the bundle: where it lies, its size in bytes, its hash in hexadecimal."""
-
-    path: Path
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Manifest:
     """A manifest whose fields have been checked.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies: a folder, or an archive.
         model: ``sam3`` or ``sam3d``.
         preset: the model's size.
         target: what the library is built for.
@@ -118,37 +108,57 @@ def render(manifest: dict[str, Any]) -> str:
 def read_manifest(folder: str | Path) -> Manifest:
     """Read and check `manifest.json`; the files that it names are not opened.
 
+    Args:
+        folder: the bundle: its folder, or its archive.
+
     Raises:
-        BundleError: no such folder or file, damaged or altered text, an unknown format version,
-            a key that is missing or of the wrong kind.
+        BundleError: no such folder or file, an archive that is none or cut off, damaged or altered
+            text, an unknown format version, a key that is missing or of the wrong kind.
 
     """
     folder = Path(folder)
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise BundleError(f"no bundle folder at {folder}")
+    storage = open_storage(folder)
+    path = storage.place_of(MANIFEST)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = storage.read(MANIFEST).decode("utf-8")
         raw = json.loads(text)
     except FileNotFoundError:
         raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged (no valid JSON: {error}); {_REMEDY}") from None
+        raise BundleError(f"{path} is damaged (no valid JSON: {error}); {REMEDY}") from None
     if not isinstance(raw, dict):
-        raise BundleError(f"{path} is damaged (no JSON object); {_REMEDY}")
+        raise BundleError(f"{path} is damaged (no JSON object); {REMEDY}")
     if raw.get("format_version") != FORMAT_VERSION:
         raise BundleError(
             f"{folder} has bundle format {raw.get('format_version')!r}, this version of sam-tvm "
             f"reads format {FORMAT_VERSION}: bundle the model again or update sam-tvm"
         )
     if _OWN_HASH not in raw:
-        raise BundleError(f"{path} has no {_OWN_HASH}, which proves it whole; {_REMEDY}")
+        raise BundleError(f"{path} has no {_OWN_HASH}, which proves it whole; {REMEDY}")
     if text != render(seal(raw)):
-        raise BundleError(f"{path} is damaged or was edited (wrong SHA-256); {_REMEDY}")
+        raise BundleError(f"{path} is damaged or was edited (wrong SHA-256); {REMEDY}")
     try:
-        return _parse(folder, raw)
+        return _parse(storage, raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{path} lacks what a manifest needs: {error!r}; {_REMEDY}") from error
+        raise BundleError(f"{path} lacks what a manifest needs: {error!r}; {REMEDY}") from error
+
+
+def check_sizes(manifest: Manifest) -> None:
+    """Compare every file with its size.
+
+    Raises:
+        BundleError: naming the first file that is missing, too short or too long.
+
+    """
+    for file in manifest.files.values():
+        if file.offset is not None:
+            continue  # an archive was checked when it was opened
+        try:
+            size = file.path.stat().st_size
+        except FileNotFoundError:
+            raise BundleError(f"the bundle lacks {file.path}; {REMEDY}") from None
+        if size != file.bytes:
+            raise BundleError(f"{file.path} has {size} bytes, expected {file.bytes}; {REMEDY}")
 
 
 def verify_files(manifest: Manifest) -> None:
@@ -158,38 +168,21 @@ def verify_files(manifest: Manifest) -> None:
         BundleError: naming the first file that is missing, too short, too long or altered.
 
     """
+    check_sizes(manifest)
     for file in manifest.files.values():
-        try:
-            size = file.path.stat().st_size
-        except FileNotFoundError:
-            raise BundleError(f"the bundle lacks {file.path}; {_REMEDY}") from None
-        if size != file.bytes:
-            raise BundleError(f"{file.path} has {size} bytes, expected {file.bytes}; {_REMEDY}")
-    for file in manifest.files.values():
-        if sha256_of(file.path) != file.sha256:
-            raise BundleError(f"{file.path} is damaged (wrong SHA-256); {_REMEDY}")
+        file.verify()
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
-            digest.update(buffer[:size])
-    return digest.hexdigest()
-
-
-def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
+def _parse(storage: Folder | Archive, raw: dict[str, Any]) -> Manifest:
     names, own = _own_parts(raw)
     return Manifest(
-        folder=folder,
+        folder=storage.path,
         model=str(raw["model"]),
         preset=str(raw["preset"]),
         target=str(raw["target"]),
         precision=str(raw["precision"]),
         cpu=Requirements.from_json(raw["cpu"]),
-        files={name: _file(folder, raw["files"][name]) for name in names},
+        files={name: storage.file(raw["files"][name]) for name in names},
         functions={name: _function(name, entry) for name, entry in raw["functions"].items()},
         raw=raw,
         **own,
@@ -220,13 +213,6 @@ def _three(values: list[float]) -> tuple[float, ...]:
     if len(values) != 3:
         raise ValueError(f"three channels expected, got {values}")
     return tuple(float(value) for value in values)
-
-
-def _file(folder: Path, entry: dict[str, Any]) -> FileSpec:
-    path = PurePosixPath(entry["path"])
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"path outside the bundle: {path}")
-    return FileSpec(folder / path, int(entry["bytes"]), str(entry["sha256"]))
 
 
 def _function(name: str, entry: dict[str, Any]) -> FunctionSpec:

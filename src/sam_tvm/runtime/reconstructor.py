@@ -64,18 +64,18 @@ class Reconstructor:
             )
         self.bundle = bundle
         self.settings: ReconstructionSettings = settings
-        self._tables = flexicubes.load(bundle.manifest.files["flexicubes"].path)
+        self._tables = flexicubes.load(bundle.manifest.files["flexicubes"].read())
 
     @classmethod
     def load(
-        cls, bundle_path: str | Path, threads: int | None = None, verify: bool = True
+        cls, bundle_path: str | Path, threads: int | None = None, verify: bool | None = None
     ) -> Reconstructor:
         """Load a bundle.
 
         Args:
-            bundle_path: the bundle's folder.
+            bundle_path: the bundle's folder or archive.
             threads: at most so many threads for calls from this thread; None for all cores.
-            verify: compare every file with its SHA-256 first; see `Bundle.load`.
+            verify: whether to compare every file with its SHA-256 first; see `Bundle.load`.
 
         Raises:
             BundleError: the bundle is missing, damaged, or of another format or model.

@@ -66,15 +66,15 @@ class Segmenter:
         bundle_path: str | Path,
         threads: int | None = None,
         confidence_threshold: float = 0.5,
-        verify: bool = True,
+        verify: bool | None = None,
     ) -> Segmenter:
         """Load a bundle.
 
         Args:
-            bundle_path: the bundle's folder.
+            bundle_path: the bundle's folder or archive.
             threads: at most so many threads for calls from this thread; None for all cores.
             confidence_threshold: what a score must exceed.
-            verify: compare every file with its SHA-256 first; see `Bundle.load`.
+            verify: whether to compare every file with its SHA-256 first; see `Bundle.load`.
 
         Raises:
             BundleError: the bundle is missing, damaged, or of another format or model.

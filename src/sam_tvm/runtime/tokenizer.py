@@ -43,7 +43,7 @@ class Tokenizer:
     """CLIP's byte-pair encoding with lower-cased text.
 
     Args:
-        path: a `tokenizer.json` that `write_tokenizer` has written.
+        source: a `tokenizer.json` that `write_tokenizer` has written, or what it holds.
         context_length: tokens per prompt, start and end of text included.
 
     Raises:
@@ -51,16 +51,20 @@ class Tokenizer:
 
     """
 
-    def __init__(self, path: str | Path, context_length: int = 32) -> None:
+    def __init__(self, source: str | Path | bytes, context_length: int = 32) -> None:
+        name = "the bundle's tokenizer" if isinstance(source, bytes) else str(source)
         try:
-            self._tokenizer = _BpeTokenizer.from_file(str(path))
+            if isinstance(source, bytes):
+                self._tokenizer = _BpeTokenizer.from_buffer(source)
+            else:
+                self._tokenizer = _BpeTokenizer.from_file(str(source))
         except Exception as error:  # the library raises plain Exception
-            raise BundleError(f"{path} is no readable tokenizer: {error}") from error
+            raise BundleError(f"{name} is no readable tokenizer: {error}") from error
         self.context_length = context_length
         start = self._tokenizer.token_to_id(START_OF_TEXT)
         end = self._tokenizer.token_to_id(END_OF_TEXT)
         if start is None or end is None:
-            raise BundleError(f"{path} is no CLIP tokenizer: it lacks {START_OF_TEXT}")
+            raise BundleError(f"{name} is no CLIP tokenizer: it lacks {START_OF_TEXT}")
         self._start, self._end = start, end
 
     def encode(self, text: str) -> list[int]:

@@ -26,14 +26,22 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype(np.int32),
     "U32": np.dtype(np.uint32),
     "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
     "BOOL": np.dtype(np.bool_),
 }
 
 
-def map_weights(path: Path) -> dict[str, tvm.runtime.Tensor]:
+def map_weights(
+    path: Path, offset: int = 0, size: int | None = None
+) -> dict[str, tvm.runtime.Tensor]:
     """Map the tensors of a safetensors file.
 
     Tensors that start at a multiple of 64 bytes share the file's memory; others are copied.
+
+    Args:
+        path: the file, or an archive that it lies in.
+        offset: where it begins there, bytes.
+        size: of the file; None: up to the end.
 
     Returns:
         Tensors by name, on the CPU. They keep the mapping alive.
@@ -42,9 +50,9 @@ def map_weights(path: Path) -> dict[str, tvm.runtime.Tensor]:
         BundleError: the header is damaged, or a tensor lies outside the file.
 
     """
-    # Copy on write, because DLPack cannot express read-only memory; nothing is ever written.
-    data = np.memmap(path, np.uint8, mode="c")
     try:
+        # Copy on write, because DLPack cannot express read-only memory; nothing is ever written.
+        data = np.memmap(path, np.uint8, mode="c", offset=offset, shape=size)
         length = int.from_bytes(data[:8].tobytes(), "little")
         header = json.loads(data[8 : 8 + length].tobytes())
         header.pop("__metadata__", None)
@@ -60,6 +68,6 @@ def _tensor(data: np.ndarray, base: int, entry: dict[str, Any]) -> tvm.runtime.T
     if end > data.size or end - start != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"a tensor of shape {shape} does not fit bytes {start} to {end}")
     flat = np.asarray(data[start:end])
-    if start % ALIGNMENT or not flat.size:
+    if flat.ctypes.data % ALIGNMENT or not flat.size:
         return tvm.runtime.tensor(np.frombuffer(flat.tobytes(), dtype).reshape(shape))
     return tvm.runtime.from_dlpack(flat.view(dtype).reshape(shape))

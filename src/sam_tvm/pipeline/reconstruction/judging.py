@@ -37,7 +37,7 @@ def judge_stage(
     """
     if name == "mesh":
         settings = reconstructor.settings
-        tables = flexicubes.load(reconstructor.bundle.manifest.files["flexicubes"].path)
+        tables = flexicubes.load(reconstructor.bundle.manifest.files["flexicubes"].read())
         extraction = Extraction(
             subdivide(coords, SUBDIVISIONS), settings.resolution * 2**SUBDIVISIONS, tables
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save_file
 
 from sam_tvm.runtime.errors import BundleError
@@ -62,19 +63,20 @@ def save(path: str | Path, reference: Any) -> None:
     save_file(tables, path)
 
 
-def load(path: str | Path) -> CaseTables:
-    """Read the tables that `save` wrote.
+def load(source: str | Path | bytes) -> CaseTables:
+    """Read the tables that `save` wrote, from the file or from what it holds.
 
     Raises:
         BundleError: the file is missing, damaged or not one of `save`'s.
 
     """
+    name_of = "the bundle" if isinstance(source, bytes) else str(source)
     try:
-        tables = load_file(path)
+        tables = load_bytes(source) if isinstance(source, bytes) else load_file(source)
     except (OSError, SafetensorError) as error:
-        raise BundleError(f"{path}: the mesh tables cannot be read ({error})") from error
+        raise BundleError(f"{name_of}: the mesh tables cannot be read ({error})") from error
     for name, (dtype, shape) in _FORMS.items():
         table = tables.get(name)
         if table is None or table.dtype != dtype or table.shape != shape:
-            raise BundleError(f"{path} holds no mesh tables ({name} is missing or altered)")
+            raise BundleError(f"{name_of} holds no mesh tables ({name} is missing or altered)")
     return CaseTables(**{field.name: tables[field.name] for field in fields(CaseTables)})

@@ -1,0 +1,1 @@
+"""Segmenting many pictures: finding them, keeping track, writing COCO's JSON."""
