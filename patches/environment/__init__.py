@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from sam_tvm.patches import gathered_product, windowed_attention
 from sam_tvm.patches.environment import (
     cuda_constructors,
     cuda_gaussians,
@@ -64,3 +65,5 @@ def declare_operators() -> None:
     `torch.export.load` needs them; nothing of `sam3` is imported.
     """
     roi_align.declare()
+    gathered_product.declare()
+    windowed_attention.declare()

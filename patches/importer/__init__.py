@@ -12,12 +12,14 @@ from sam_tvm.patches.importer import (
     cat,
     div,
     equality,
+    gathered_product,
     grid_sampler_2d,
     native_group_norm,
     prod,
     repeat,
     scaled_dot_product_attention,
     select,
+    windowed_attention,
 )
 from sam_tvm.patches.importer.unsupported import patch_file, unsupported_operators
 
@@ -30,12 +32,14 @@ PATCHES: tuple[Patch, ...] = (
     cat.PATCH,
     div.PATCH,
     equality.PATCH,
+    gathered_product.PATCH,
     grid_sampler_2d.PATCH,
     native_group_norm.PATCH,
     prod.PATCH,
     repeat.PATCH,
     scaled_dot_product_attention.PATCH,
     select.PATCH,
+    windowed_attention.PATCH,
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from sam_tvm import components
 from sam_tvm.benchmark import engines, run
-from sam_tvm.benchmark.bench import smallest_case
+from sam_tvm.benchmark.cases import timed_case
 from sam_tvm.benchmark.process import TaskError
 from sam_tvm.benchmark.sources import onnx_store
 from sam_tvm.cli import main
@@ -51,7 +51,7 @@ def test_tvm_and_eager_are_timed_and_an_engine_that_is_missing_is_a_row(
         assert 0.01 < row["peak_rss_gb"] < 10
         assert row["gflops"] == pytest.approx(row["flops"] / row["median_s"] / 1e9)
         assert row["max_abs_error"] < 1e-4
-        assert row["case"] == smallest_case(component).name == "one_prompt"
+        assert row["case"] == timed_case(component, 7).name == "one_prompt"
     assert found["tvm", "float32"]["flops"] == found["eager", "float32"]["flops"] > 1_000_000
     assert found["eager", "float32"]["max_abs_error"] == 0.0
     shares = found["tvm", "float32"]["kernel_time_share"]
@@ -147,6 +147,7 @@ def test_engines_that_read_onnx_agree_with_pytorch(arguments, run_script):
         (("--rounds", "0"), "--rounds must be at least 1"),
         (("--threads", "-1"), "--threads must be at least 1"),
         (("--budget", "nan"), "--budget must be a positive number"),
+        (("--voxels", "50000"), "--voxels must be from 1 to 42000"),
         (("--timeout", "0"), "--timeout must be a positive number"),
         (("--rounds", "many"), "invalid int value: 'many'"),
         ((), "run scripts/01_export.py first"),

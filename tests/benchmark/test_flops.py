@@ -31,6 +31,30 @@ def test_transposed_convolution():
     assert counted(layer, (1, 6, 5, 7)) == 2 * 5 * 7 * 6 * 10 * 2 * 2
 
 
+def test_gathered_products_count_rows_that_are_there():
+    table = torch.tensor([[1, 0, 2], [0, 0, 1]], dtype=torch.int32)
+    columns = torch.tensor([[0, 2], [1, 2]], dtype=torch.int32)
+    x, weight, bias = torch.ones(4, 5), torch.ones(1, 2, 5, 7), torch.ones(7)
+    offsets = torch.zeros_like(columns)
+
+    def product():
+        torch.ops.sam_tvm.gathered_product(x, table, weight, bias, columns, offsets)
+
+    with torch.inference_mode():
+        assert count(product) == 2 * (3 + 2) * 5 * 7
+
+
+def test_windowed_attention_counts_no_padding():
+    qkv, slots = torch.ones(4, 3, 2, 6), torch.arange(4, dtype=torch.int32)
+    windows = torch.tensor([[1, 2, 3], [4, 0, 0]], dtype=torch.int32)
+
+    def attend():
+        torch.ops.sam_tvm.windowed_attention(qkv, windows, slots)
+
+    with torch.inference_mode():
+        assert count(attend) == 4 * (3 * 3 + 1) * 2 * 6
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention(masked):
     """Which the CPU runs as one operator, without a mask or with one."""

@@ -46,12 +46,16 @@ def export(
 
 
 def build(
-    program: torch.export.ExportedProgram, converters: Mapping[str, Converter] | None = None
+    program: torch.export.ExportedProgram,
+    converters: Mapping[str, Converter] | None = None,
+    *passes: tvm.ir.transform.Pass,
 ) -> Callable[..., list[np.ndarray]]:
-    """Import and build a program for the CPU; returns a function of its inputs."""
+    """Import and build a program for the CPU, after `passes`; returns a function of its inputs."""
     module = from_exported_program(
         program, keep_params_as_input=True, custom_convert_map=dict(converters or {})
     )
+    for each in passes:
+        module = each(module)
     module, params = relax.frontend.detach_params(module)
     # The pipeline without fusion and constant folding: these programs run once.
     library = relax.build(module, target="llvm", relax_pipeline="default_build")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from sam_tvm import components
+from sam_tvm.benchmark.cases import label, timed_case
 from sam_tvm.benchmark.engines import ENGINES, OURS, REFERENCE, Engine
 from sam_tvm.benchmark.operations import known_flops, with_steps
 from sam_tvm.benchmark.plan import Plan
-from sam_tvm.benchmark.preparation import ExpectEndToEnd
+from sam_tvm.benchmark.preparation import ExpectComponent, ExpectEndToEnd
 from sam_tvm.benchmark.process import Limits, TaskError, run_task
 from sam_tvm.benchmark.sources import Sources
 from sam_tvm.benchmark.workload import (
@@ -37,11 +37,6 @@ from sam_tvm.runtime.tokenizer import write_tokenizer
 MODEL = "sam3"
 BUNDLED_BY = "scripts/04_bundle.py"
 END_TO_END_CASE = CASES[0]  # a picture and a text
-
-
-def smallest_case(component: Component) -> Case:
-    """The case of one prompt, which is what a user waits for."""
-    return min(component.cases, key=lambda case: math.prod(case.sizes.values()))
 
 
 class Bench:
@@ -81,7 +76,14 @@ class Bench:
         """What a workload is run on, for the report."""
         if name == END_TO_END:
             return f"{END_TO_END_CASE.picture}, {self._end_to_end.prompt!r}"
-        return smallest_case(self._part(name)).name
+        return self._case(self._part(name)).name
+
+    def label(self, name: str) -> str:
+        """What the report calls a component."""
+        return label(self._part(name), self.plan.job.preset.name, self.plan.voxels)
+
+    def _case(self, part: Component) -> Case:
+        return timed_case(part, self.plan.voxels)
 
     def _part(self, name: str) -> Component:
         return next(part for part in self.parts if part.name == name)
@@ -90,7 +92,7 @@ class Bench:
         return self._folder / f"{name}.npz"
 
     def _write_inputs(self, part: Component) -> tuple[tuple[int, ...], ...]:
-        arrays = make_inputs(part, self.plan.job.config(part), smallest_case(part))
+        arrays = make_inputs(part, self.plan.job.config(part), self._case(part))
         np.savez(self._inputs(part.name), **arrays)
         return tuple(array.shape for array in arrays.values())
 
@@ -116,11 +118,15 @@ class Bench:
     def expect(self) -> None:
         """Ask PyTorch for the outputs of everything, where it was not asked before."""
         job = self.plan.job
-        if job.components:
-            torch32 = reference.ask(job, job.components, "float32")
+        sparse = [part for part in job.components if part.tensor_only is not None]
+        dense = [part for part in job.components if part.tensor_only is None]
+        for part in sparse:
+            self._expect_sparse(part)
+        if dense:
+            torch32 = reference.ask(job, dense, "float32")
             self._errors |= torch32.errors
-            for part in job.components:
-                case = smallest_case(part).name
+            for part in dense:
+                case = self._case(part).name
                 self._expected[part.name] = torch32.folder / part.name / f"{case}.npz"
         if self._end_to_end is not None:
             self._expected[END_TO_END] = path = self._folder / "expected.npz"
@@ -130,6 +136,14 @@ class Bench:
                 self._end_to_end = replace(self._end_to_end, threshold=threshold)
             except TaskError as error:
                 self._errors[END_TO_END] = str(error)
+
+    def _expect_sparse(self, part: Component) -> None:
+        """Ask PyTorch for the module on tensors alone, which tests compare with the reference."""
+        self._expected[part.name] = path = self._folder / f"{part.name}-expected.npz"
+        try:
+            self._run(ExpectComponent(self.reference_request(part.name), path), part.name)
+        except TaskError as error:
+            self._errors[part.name] = str(error)
 
     def expected(self, name: str) -> Path:
         """``.npz`` of PyTorch's outputs by name.
@@ -145,7 +159,8 @@ class Bench:
         """Operations of each row's name; what cannot be counted is left out."""
         requests = [self.reference_request(part.name) for part in self.parts]
         count = partial(self._run, name="flops")
-        counts = known_flops(self.plan.job, self.parts, requests, count)
+        cases = {part.name: (part, self._case(part).name) for part in self.parts}
+        counts = known_flops(self.plan.job, cases, requests, count)
         return with_steps(counts, components.functions(MODEL, self.plan.job.preset))
 
     def reference_request(self, name: str) -> Request:

@@ -25,14 +25,37 @@ def attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int
     return 2 * count * queries * keys * (width + value_width)
 
 
+def gathered_flops(
+    x: Any, table: Any, weight: Any, bias: Any, columns: Any, *_: Any, **__: Any
+) -> int:
+    """Products of a `gathered_product` with rows that are there; the arguments are tensors."""
+    present = sum(int((table[:, own] > 0).sum()) for own in columns.long())
+    return 2 * present * weight.shape[2] * weight.shape[3]
+
+
+def windowed_flops(qkv: Any, windows: Any, *_: Any, **__: Any) -> int:
+    """Scores and their product with the values inside each window; the arguments are tensors."""
+    lengths = (windows > 0).sum(1)
+    return 4 * int((lengths * lengths).sum()) * qkv.shape[2] * qkv.shape[3]
+
+
+gathered_flops._get_raw = windowed_flops._get_raw = True  # torch's way to ask for tensors
+
+
 def count(function: Callable[[], Any]) -> int:
     """Floating-point operations of a call of PyTorch functions on the CPU."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from sam_tvm.patches import gathered_product, windowed_attention
+
     # torch's table lacks the CPU's attention. The fused encoder layer is one operator, inside of
     # which nothing can be counted.
     mapping = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
+    gathered_product.declare()
+    windowed_attention.declare()
+    mapping[torch.ops.sam_tvm.gathered_product] = gathered_flops
+    mapping[torch.ops.sam_tvm.windowed_attention] = windowed_flops
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

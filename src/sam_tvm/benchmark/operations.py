@@ -25,7 +25,7 @@ FUNCTIONS = {SET_IMAGE: ("encode_image",), TEXT_PROMPT: ("encode_text", "ground"
 
 def known_flops(
     job: Job,
-    parts: Sequence[Component],
+    cases: Mapping[str, tuple[Component, str]],
     requests: Sequence[Request],
     run: Callable[[CountFlops], dict[str, int]],
 ) -> dict[str, int]:
@@ -33,13 +33,13 @@ def known_flops(
 
     Args:
         job: where the counts are kept.
-        parts: the components.
+        cases: by name the components, and the case that each is run on.
         requests: how PyTorch runs each.
         run: runs the task that counts. Where that fails, its log says why; the engines are timed
             all the same.
     """
-    stores = {part.name: Store(job.folder / "benchmark" / part.name) for part in parts}
-    current = {part.name: _key(job, part) for part in parts}
+    stores = {name: Store(job.folder / "benchmark" / name) for name in cases}
+    current = {name: _key(job, part, case) for name, (part, case) in cases.items()}
     missing = [name for name, store in stores.items() if not store.is_current(STAGE, current[name])]
     counts: dict[str, int] = {}
     if missing:
@@ -56,9 +56,9 @@ def _return(facts: dict[str, int], _: Path) -> dict[str, int]:
     return facts
 
 
-def _key(job: Job, part: Component) -> str:
+def _key(job: Job, part: Component, case: str) -> str:
     """The weights have no bearing on a count."""
-    return keys.reference_key(part.name, part.model, job.config(part), "any", "benchmark/flops.py")
+    return keys.reference_key(part.name, part.model, job.config(part), case, "benchmark/flops.py")
 
 
 def with_steps(counts: Mapping[str, int], functions: Sequence[ComposedFunction]) -> dict[str, int]:

@@ -8,11 +8,13 @@ import os
 from dataclasses import dataclass
 
 from sam_tvm import components
+from sam_tvm.benchmark.cases import default_voxels
 from sam_tvm.benchmark.engines import ENGINES, Engine, select
 from sam_tvm.benchmark.workload import END_TO_END
 from sam_tvm.pipeline.job import PRECISIONS, Job
 from sam_tvm.pipeline.options import add_job_options, job_from_options
 from sam_tvm.runtime.errors import UnknownNameError, UserError
+from sam_tvm.runtime.sparse import VOXEL_LIMIT
 
 ROUNDS, BUDGET_S, TIMEOUT_S = 3, 5.0, 900.0
 
@@ -30,6 +32,7 @@ class Plan:
         threads: of every engine.
         budget_s: seconds of timed runs in one process.
         timeout_s: seconds for one process, loading and compiling included.
+        voxels: that components on sparse tensors are timed on.
     """
 
     job: Job
@@ -40,6 +43,7 @@ class Plan:
     threads: int
     budget_s: float
     timeout_s: float
+    voxels: int
 
 
 def default_threads() -> int:
@@ -78,6 +82,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"of timed runs in one process; at least 3 runs (default: {BUDGET_S:g})",
     )
     parser.add_argument(
+        "--voxels",
+        type=int,
+        metavar="N",
+        help="that SAM-3D-Objects' sparse components are timed on (default: 10000 at the full"
+        " preset, else 1000); another number has rows of its own in the report",
+    )
+    parser.add_argument(
         "--timeout",
         type=float,
         default=TIMEOUT_S,
@@ -106,8 +117,12 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     for name, value in (("budget", options.budget), ("timeout", options.timeout)):
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"--{name} must be a positive number of seconds, not {value:g}")
+    job = job_from_options(options)
+    voxels = default_voxels(job.preset.name) if options.voxels is None else options.voxels
+    if not 1 <= voxels <= VOXEL_LIMIT:
+        raise UserError(f"--voxels must be from 1 to {VOXEL_LIMIT}, not {voxels}")
     return Plan(
-        job=job_from_options(options),
+        job=job,
         end_to_end=end_to_end,
         engines=select(options.against),
         precisions=tuple(dict.fromkeys(options.precisions)),
@@ -115,6 +130,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         threads=threads,
         budget_s=options.budget,
         timeout_s=options.timeout,
+        voxels=voxels,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class ExportOnnx:
         import torch
 
         phase("loading")
-        program = self._program()
+        program = _without_own_operators(self._program())
         phase("exporting to ONNX")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / ONNX_FILE
@@ -67,6 +68,22 @@ class ExportOnnx:
             job, source = self.job, self.job.source(self.component.model)
             model = load_part(job.preset, source, self.component)
             return export_program(self.component, job.config(self.component), model)
+
+
+def _without_own_operators(program: Any) -> Any:
+    """The program with our own operators written out in torch's."""
+    import torch
+
+    from sam_tvm.patches import gathered_product, windowed_attention
+
+    operators = torch.ops.sam_tvm
+    own = {
+        operators.gathered_product.default: gathered_product.gathered_product,
+        operators.windowed_attention.default: windowed_attention.windowed_attention,
+    }
+    if not any(node.target in own for node in program.graph.nodes):
+        return program
+    return program.run_decompositions(own)
 
 
 def _input_axes(path: Path) -> Axes:
@@ -93,6 +110,31 @@ class BuildStock:
         for outcome in build_components(self.job):
             if outcome.error:
                 raise TaskError(outcome.error)
+
+
+@dataclass(frozen=True)
+class ExpectComponent:
+    """What a component is in PyTorch.
+
+    Attributes:
+        request: PyTorch's.
+        path: ``.npz`` to write, outputs by name.
+    """
+
+    request: Request
+    path: Path
+
+    def run(self, phase: Phase) -> None:
+        """Run the component once."""
+        from sam_tvm.benchmark import torch_engine
+
+        with ExitStack() as stack:
+            phase("loading PyTorch's")
+            workload = torch_engine.load(self.request, stack)
+            phase("running PyTorch's")
+            for step in workload.steps.values():
+                step()
+            np.savez(self.path, **workload.outputs())
 
 
 @dataclass(frozen=True)

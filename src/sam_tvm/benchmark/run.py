@@ -136,6 +136,8 @@ def _rows(bench: Bench, name: str, outcomes: Outcomes, context: Context) -> list
         fresh = rows_of(
             name, bench.steps(name), bench.case(name), engine.name, precision, outcome, context
         )
+        if name != END_TO_END:
+            fresh[0]["component"] = bench.label(name)
         if engine.name == OURS and name != END_TO_END:
             job = replace(bench.plan.job, precision=precision)
             (part,) = components.select([name])
@@ -149,7 +151,7 @@ def _line(name: str, rows: list[dict[str, Any]]) -> str:
     """What the run says of a workload that is finished."""
     figures = []
     for row in rows:
-        if row["component"] == name:
+        if row["component"].partition("@")[0] == name:
             label = f"{row['engine']} {row['precision']}"
             failed = f"{label} FAILED {row['error']}"
             figures.append(failed if row["error"] else f"{label} {row['median_s'] * 1e3:.2f} ms")

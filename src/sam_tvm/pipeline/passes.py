@@ -8,7 +8,17 @@ import tvm
 from tvm import relax
 from tvm.relax import transform
 
-from sam_tvm.kernels import attention, broadcasts, convolution, default, packing, panels
+from sam_tvm.kernels import (
+    attention,
+    broadcasts,
+    convolution,
+    default,
+    gathered,
+    gpu,
+    packing,
+    panels,
+)
+from sam_tvm.tuning import apply
 
 
 def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> tvm.transform.Pass:
@@ -25,6 +35,9 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             convolution.channels_last(panels.panels_for(target, precision)),
             # Attention without a score matrix.
             attention.place(target, precision),
+            attention.place_windows(target, precision),
+            # Sparse convolutions without gathered rows.
+            gathered.place(target),
             # Products with a weight read it in the order of the kernel's tiles.
             packing.pack_weights(replace(panels.panels_for(target, precision), int8=int8)),
         ],
@@ -34,28 +47,51 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
 
 def stock_placement() -> tvm.transform.Pass:
     """What TVM's own pipeline needs: operators that it cannot lower, written out."""
-    return tvm.transform.Sequential([attention.decompose()], name="sam_tvm.stock_placement")
+    return tvm.transform.Sequential(
+        [attention.decompose(), gathered.decompose()], name="sam_tvm.stock_placement"
+    )
 
 
-def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
-    """The passes for `target`, phase by phase."""
+def device_placement(precision: str) -> tvm.transform.Pass:
+    """What a GPU's schedules need: plain operators alone, in its precision.
+
+    What stays whole for a kernel of a CPU is written out.
+    """
+    narrow = [gpu.float16_products()] if precision == "float16" else []
+    return tvm.transform.Sequential([stock_placement(), *narrow], name="sam_tvm.device_placement")
+
+
+def loops() -> list[tvm.transform.Pass]:
+    """From Relax operators to functions of loops that nobody has scheduled yet."""
+    return [
+        # What TVM writes as calls of its own library functions.
+        relax.backend.DispatchSampling(),
+        relax.backend.DispatchSortScan(),
+        # Relax operators to loops, loops fused with their neighbours.
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.DeadCodeElimination(),
+        # Changes of shape alone to views, before scheduling hides their pattern.
+        transform.RewriteDataflowReshape(),
+        transform.DeadCodeElimination(),
+    ]
+
+
+def pipeline(target: tvm.target.Target, tuned: bool = True) -> tvm.transform.Pass:
+    """The passes for `target`, phase by phase; a CPU's loops are ours, a GPU's are TVM's.
+
+    With `tuned`, records of such a machine are used where there are any.
+    """
+    scheduling = default.passes if target.kind.name == "llvm" else gpu.passes
     return tvm.transform.Sequential(
         [
-            # What TVM writes as calls of its own library functions.
-            relax.backend.DispatchSampling(),
-            relax.backend.DispatchSortScan(),
-            # Relax operators to loops, loops fused with their neighbours.
-            transform.LegalizeOps(),
-            transform.AnnotateTIROpPattern(),
-            transform.FoldConstant(),
-            transform.FuseOps(),
-            transform.FuseTIR(),
-            transform.DeadCodeElimination(),
-            # Changes of shape alone to views, before scheduling hides their pattern.
-            transform.RewriteDataflowReshape(),
-            transform.DeadCodeElimination(),
-            # Loops scheduled for the target.
-            *default.passes(target),
+            *loops(),
+            # Loops scheduled for the target: as found on such a machine, else by a rule.
+            *(apply.passes(target) if tuned else []),
+            *scheduling(target),
             # Relax to the virtual machine: memory, shapes, calls.
             transform.ToNonDataflow(),
             transform.RemovePurityChecking(),

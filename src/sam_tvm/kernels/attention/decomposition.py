@@ -10,6 +10,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.attention.operands import OPERATORS
 from sam_tvm.kernels.attention.views import name_of, permutation
+from sam_tvm.kernels.attention.windows import is_windowed_attention
 
 _LOWEST = -3.4028234663852886e38  # the lowest finite float32
 _TINY = 1e-30
@@ -36,6 +37,8 @@ def decompose() -> tvm.ir.transform.Pass:
 class _Writer(PyExprMutator):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Write out one call, if it is attention without a sliding window."""
+        if is_windowed_attention(call):
+            return self._windows(call)
         if name_of(call) not in OPERATORS or call.attrs.window_size is not None:
             return super().visit_call_(call)
         arguments = [self.visit_expr(argument) for argument in call.args]
@@ -62,6 +65,22 @@ class _Writer(PyExprMutator):
         total = emit(relax.op.maximum(total, number(_TINY)))
         result = emit(relax.op.matmul(emit(relax.op.divide(weights, total)), value))
         return relax.op.permute_dims(result, [0, 2, 1, 3])
+
+    def _windows(self, call: relax.Call) -> relax.Expr:
+        """Gather rows into windows as long as the longest, attend, and take the results back."""
+        qkv, windows, slots = (self.visit_expr(tensor) for tensor in call.args[1].fields)
+        emit, op = self.builder_.emit, relax.op
+        present = emit(op.greater(windows, relax.const(0, "int32")))
+        named = emit(op.subtract(windows, relax.const(1, "int32")))
+        rows = emit(op.where(present, named, relax.const(0, "int32")))
+        hidden = (relax.const(number, "float32") for number in (0.0, -math.inf))
+        bias = emit(op.expand_dims(emit(op.where(present, *hidden)), [1, 2]))
+        gathered = emit(op.take(qkv, rows, axis=0))
+        parts = (emit(op.take(gathered, relax.const(part, "int32"), axis=2)) for part in range(3))
+        result = self.visit_call_(self.builder_.normalize(op.nn.attention(*parts, bias)))
+        count, longest = windows.ty.shape
+        flat = emit(op.reshape(emit(result), (count * longest, call.ty.shape[1])))
+        return op.take(flat, slots, axis=0)
 
     def _heads_second(self, tensor: relax.Expr) -> relax.Expr:
         """Swap heads and positions; what was just swapped is taken as it was before."""

@@ -57,12 +57,17 @@ def attention_function(
         flat.append(tirx.decl_buffer((size,), "float32", f"{name}_flat", data=tensor.data))
         statements.append(tirx.DeclBuffer(flat[-1], data=tensor.data))
     plan = Plan(attention, choose_tile(attention, unit, bfloat16), tuple(flat))
-    body = sequence([*statements, _emit(plan)])
+    parameters = [*tensors[:-1], *sizes, tensors[-1]]
+    return finished(parameters, sequence([*statements, _emit(plan)]), bfloat16)
+
+
+def finished(parameters: Sequence[Var], body: tirx.Stmt, bfloat16: bool) -> tirx.PrimFunc:
+    """Return the scheduled function of a kernel's body."""
     if bfloat16:
         body = import_instructions(body)
     # Relax's passes expect a root block; nothing is left in it for them to schedule.
     root = SBlockRealize([], True, SBlock([], [], [], "root", body))
-    function = tirx.PrimFunc([*tensors[:-1], *sizes, tensors[-1]], root).with_attr(
+    function = tirx.PrimFunc(list(parameters), root).with_attr(
         {
             "sam_tvm.rule": RULE,
             "tirx.is_scheduled": True,
@@ -91,7 +96,7 @@ def _emit(plan: Plan) -> tirx.Stmt:
         if constant_value(blocks) is None or constant_value(whole) % constant_value(blocks):
             count = inner.bind("block_count", tirx.min(blocks, whole - first))
         is_last = tirx.EQ(group, groups - 1)
-        inner.add(_Task(plan, memory, head, first, count, whole, is_last).emit())
+        inner.add(Task(plan, memory, head, first, count, whole, is_last).emit())
         return inner.body()
 
     tasks = a.batch * a.heads * groups
@@ -100,7 +105,7 @@ def _emit(plan: Plan) -> tirx.Stmt:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """Blocks of queries of one head.
 
     Attributes:

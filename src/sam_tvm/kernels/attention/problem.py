@@ -12,8 +12,8 @@ from sam_tvm.kernels.expressions import constant_value, divide, divide_up
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import index
 
-_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
-_BLOCK_KEYS = 192  # keys per pass
+BLOCK_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
+BLOCK_KEYS = 192  # keys per pass
 _STATE = 96 << 10  # float32 elements of queries and sums that one task keeps in the cache
 _TASKS = 16  # tasks that the parallel loop should have
 
@@ -134,7 +134,7 @@ class Tile:
 
 def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
     """Return the tile for a vector unit."""
-    vectors = _VECTORS
+    vectors = BLOCK_VECTORS
     total = divide_up(attention.queries, unit.lanes)
     known = constant_value(total)
     if known is not None:
@@ -145,24 +145,33 @@ def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
         # One vector is left over to a narrow block, two are computed as if they were three.
         rest = 1
         whole = divide(total + 1, vectors)
-    per_block = unit.lanes * vectors * (attention.depth + attention.value_depth)
-    slots = max(1, _STATE // per_block)
+    slots = slots_for(unit.lanes * vectors, attention)
     if constant_value(whole) is not None:
         slots = min(slots, constant_value(whole))
     wanted = divide_up(index(_TASKS), attention.batch * attention.heads)
     groups = tirx.max(divide_up(whole, slots), tirx.min(whole, wanted))
     blocks = tirx.max(divide_up(whole, tirx.max(groups, index(1))), index(1))
     groups = tirx.max(divide_up(whole, blocks), index(1))
-    rows = 8 if unit.registers >= 32 else 4
+    rows = register_rows(unit)
     keys = _block_keys(attention.keys, rows)
     return Tile(unit.lanes, vectors, rows, keys, whole, rest, slots, blocks, groups, bfloat16)
+
+
+def slots_for(width: int, attention: Attention) -> int:
+    """Return how many blocks of so many queries a task's memory holds."""
+    return max(1, _STATE // (width * (attention.depth + attention.value_depth)))
+
+
+def register_rows(unit: VectorUnit) -> int:
+    """Return the keys (or output channels) whose sums the registers hold."""
+    return 8 if unit.registers >= 32 else 4
 
 
 def _block_keys(keys: Expr, rows: int) -> int:
     """Return the keys per pass: passes of equal length where their number is known."""
     known = constant_value(keys)
     if known is None:
-        return _BLOCK_KEYS
-    passes = -(-known // _BLOCK_KEYS)
+        return BLOCK_KEYS
+    passes = -(-known // BLOCK_KEYS)
     even = -(-known // passes)
     return -(-even // rows) * rows

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sam_tvm.models.sam3d.sparse import convolution
-from sam_tvm.models.sam3d.sparse.convolution import SubmanifoldConv, sum_of_taps
+from sam_tvm.models.sam3d.sparse.convolution import SubmanifoldConv
 from sam_tvm.models.sam3d.sparse.tables import fine_table
+from sam_tvm.patches import gathered_product
 from sam_tvm.runtime.sparse import coarsen, neighbour_table, subdivide
 
 SIDE, INPUTS, OUTPUTS = 8, 6, 5
@@ -50,9 +50,9 @@ def dense(layer: SubmanifoldConv, x: torch.Tensor, coords: torch.Tensor, side: i
     return F.conv3d(grid[None], weight, layer.conv.bias, padding=1)[0][(slice(None), *place)].T
 
 
-@pytest.mark.parametrize("gathered", [1, 3 * INPUTS, 2560])
+@pytest.mark.parametrize("gathered", [1, 5 * 8 * INPUTS, 1 << 20])
 def test_convolution_equals_the_dense_one(gathered, monkeypatch):
-    monkeypatch.setattr(convolution, "GATHERED", gathered)
+    monkeypatch.setattr(gathered_product, "GATHERED", gathered)
     layer, coords = conv(), voxels()
     x = torch.randn(len(coords), INPUTS)
     torch.testing.assert_close(layer(x, table(coords)), dense(layer, x, coords))
@@ -72,16 +72,15 @@ def test_convolution_of_subdivided_features_equals_that_of_the_copies():
     x = torch.randn(len(coords), INPUTS)
     fine = torch.from_numpy(subdivide(coords.numpy()))
     expected = dense(layer, x.repeat_interleave(8, 0), fine, 2 * SIDE)
-    torch.testing.assert_close(layer.of_subdivided(x, table(coords), 1), expected)
+    torch.testing.assert_close(layer.of_subdivided(x, table(coords)), expected)
 
 
-@pytest.mark.parametrize("rows_per_voxel", [1, 8, 512])
-def test_convolution_after_a_subdivision_adds_to_what_the_parent_gives(rows_per_voxel):
+def test_convolution_after_a_subdivision_adds_to_what_the_parent_gives():
     layer, coords = conv(), voxels()
     fine = torch.from_numpy(subdivide(coords.numpy()))
     x, start = torch.randn(len(fine), INPUTS), torch.randn(len(coords), OUTPUTS)
     expected = dense(layer, x, fine, 2 * SIDE) + start.repeat_interleave(8, 0)
-    actual = layer.after_subdivision(x, table(coords), start, rows_per_voxel)
+    actual = layer.after_subdivision(x, table(coords), start)
     torch.testing.assert_close(actual, expected)
 
 
@@ -97,14 +96,26 @@ def test_pointwise_convolution_reads_its_weight_untransposed():
     torch.testing.assert_close(layer.pointwise(x), expected)
 
 
-def test_gathered_rows_stay_within_their_bound():
-    """At the finest level a voxel has 64 rows: not all 27 taps of any of them at once."""
+def test_convolution_adds_to_a_start():
+    layer, coords = conv(), voxels()
+    x, start = torch.randn(len(coords), INPUTS), torch.randn(len(coords), OUTPUTS)
+    expected = dense(layer, x, coords) + start
+    torch.testing.assert_close(layer(x, table(coords), start), expected)
+
+
+def test_gathered_rows_stay_within_their_bound(monkeypatch):
+    """In PyTorch too: at the finest level there are 64 rows a voxel, of 27 neighbours each."""
     asked = []
+    take = torch.index_select
 
-    def table_of(taps: range) -> torch.Tensor:
-        asked.append(len(taps))
-        return torch.zeros(3, len(taps), dtype=torch.int32)
+    def index_select(x, axis, index):
+        if axis == 0:
+            asked.append(len(index) * x.shape[1])
+        return take(x, axis, index)
 
-    sum_of_taps(torch.zeros(2, 96), table_of, torch.zeros(27, 96, 7), torch.zeros(7), 8)
-    assert sum(asked) == 27
-    assert max(asked) * 96 * 8 <= convolution.GATHERED
+    coords, bound = voxels(), 2000
+    monkeypatch.setattr(torch, "index_select", index_select)
+    monkeypatch.setattr(gathered_product, "GATHERED", bound)
+    conv()(torch.randn(len(coords), INPUTS), table(coords))
+    assert sum(asked) == 27 * len(coords) * INPUTS
+    assert max(asked) <= bound

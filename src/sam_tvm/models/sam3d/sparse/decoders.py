@@ -105,11 +105,11 @@ class Subdivision(nn.Module):
         """Features (n, C) and neighbours (n, 27), n rows for each voxel of the occupied grid."""
         first, norm, _, second = self.out_layers
         h = F.silu(group_norm(x, self.act_layers[0], rows_per_voxel))
-        h = first.of_subdivided(h, neighbours, rows_per_voxel)
+        h = first.of_subdivided(h, neighbours)
         h = F.silu(group_norm(h, norm, 8 * rows_per_voxel))
         # A 1x1x1 convolution gives all children of a voxel the same.
         skip = self.skip_connection.pointwise(x)
-        return second.after_subdivision(h, neighbours, skip, rows_per_voxel)
+        return second.after_subdivision(h, neighbours, skip)
 
 
 class MeshDecoder(WindowTransformer):

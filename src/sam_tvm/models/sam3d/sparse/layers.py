@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_tvm.models.sam3d.sparse.tables import rows
+from sam_tvm.patches import windowed_attention as windowed_attention_operator
+
+windowed_attention_operator.declare()
 
 _SHORTEST = 1e-12  # length that `F.normalize` divides by at least
 
@@ -76,10 +79,10 @@ def rms_norm(x: Tensor, reference: nn.Module) -> Tensor:
     return x / length * reference.gamma * reference.scale
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of (batch, positions, heads, channels), as (batch, positions, heads * channels)."""
     q, k, v = (x.permute(0, 2, 1, 3) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = F.scaled_dot_product_attention(q, k, v)
     return out.permute(0, 2, 1, 3).flatten(2)
 
 
@@ -109,10 +112,6 @@ def windowed_attention(x: Tensor, windows: Tensor, slots: Tensor, reference: nn.
         slots: (N,), each voxel's place in the flattened `windows`, from 0.
         reference: the module.
     """
-    present = windows > 0
-    # Any row does where no voxel is: as a key it is masked, as a query it is not read.
-    voxel = torch.where(present, windows - 1, torch.zeros_like(windows))
-    qkv = rows(linear(x, reference.to_qkv), voxel).unflatten(2, (3, reference.num_heads, -1))
-    q, k, v = qkv.unbind(2)
-    out = attention(q, k, v, present[:, None, None, :]).flatten(0, 1)
-    return linear(torch.index_select(out, 0, slots), reference.to_out)
+    qkv = linear(x, reference.to_qkv).unflatten(1, (3, reference.num_heads, -1))
+    out = torch.ops.sam_tvm.windowed_attention(qkv, windows, slots)
+    return linear(out, reference.to_out)

@@ -73,9 +73,10 @@ class ResBlock(nn.Module):
             h = self.conv1.of_copies(h, grids.parent, neighbours)
         else:
             h = self.conv1(h, neighbours)
-        h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift), neighbours)
         skip = x if isinstance(self.skip_connection, nn.Identity) else self._skip(x)
-        return h + (torch.index_select(skip, 0, grids.parent) if self.upsample else skip)
+        if self.upsample:
+            skip = torch.index_select(skip, 0, grids.parent)
+        return self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift), neighbours, skip)
 
     def _skip(self, x: Tensor) -> Tensor:
         return linear(x, self.skip_connection)
