@@ -18,8 +18,9 @@ environment: $(VENV)/.installed
 port: environment
 	$(VENV)/bin/sam-tvm port --preset $(PRESET)
 
+# Files of tests are shared among two processes: most tests hold one core.
 test: environment lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: environment
 	$(VENV)/bin/ruff check .

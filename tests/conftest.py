@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import runpy
 import shutil
 import signal
@@ -32,6 +34,14 @@ def verified_bundles(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_this_process():
+    """Let stages run here unless a test says `--processes`: others would not see its patches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam_tvm.pipeline.options.available_cpus", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The repository's folder."""
@@ -48,11 +58,22 @@ def job():
 
 
 @pytest.fixture(scope="session")
-def ported(job):
-    """The job after all stages; what `make port` has made and is up to date is taken as it is."""
+def ported(job, tmp_path_factory):
+    """The job after all stages; what `make port` has made and is up to date is taken as it is.
+
+    Where several processes run the tests, the first to come here ports, the others wait.
+    """
     from sam_tvm.pipeline import commands
 
-    assert commands.port(job) == 0
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        assert commands.port(job) == 0
+        return job
+    shared = tmp_path_factory.getbasetemp().parent  # of this run's processes
+    with (shared / "port.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "ported").exists():
+            assert commands.port(job) == 0
+            (shared / "ported").touch()
     return job
 
 

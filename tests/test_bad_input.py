@@ -84,6 +84,19 @@ def test_unknown_names_are_refused_with_the_known_ones(
     assert all(name in message for name in known)
 
 
+def test_no_process_at_all_is_refused(refusal, run_script, tmp_path):
+    arguments = ("--artifacts", tmp_path, "--processes", "0")
+    message = refusal(run_script, EXPORT, *arguments)
+    assert message.strip() == "error: --processes must be at least 1, not 0"
+
+
+@pytest.mark.parametrize("option", ["--minutes", "--trials"])
+def test_tuning_without_time_or_trials_is_refused(refusal, run_script, tmp_path, option):
+    arguments = ("--artifacts", tmp_path, option, "0")
+    message = refusal(run_script, "tune_with_metaschedule.py", *arguments)
+    assert "--minutes and --trials must be more than 0" in message
+
+
 @pytest.mark.parametrize("command", ["port", "verify", "bundle"])
 def test_unknown_targets_are_refused_before_anything_is_made(refusal, tmp_path, command):
     message = refusal(sam_tvm, command, "--artifacts", tmp_path, "--target", "../llvm")

@@ -16,6 +16,7 @@ import tvm
 from sam_tvm import components
 from sam_tvm.console import run
 from sam_tvm.pipeline import commands, export, passes, reference
+from sam_tvm.pipeline.workers import WorkerCall, run_workers
 
 ONLY = ("scoring_head", "text_encoder")  # exported fastest
 PATIENCE_SECONDS = 120
@@ -37,7 +38,9 @@ def exporting(repository, tmp_path):
 
     def start(known: set[Path]) -> tuple[subprocess.Popen, Path]:
         script, artifacts = repository / "scripts" / "01_export.py", tmp_path / "artifacts"
-        command = [sys.executable, script, "--artifacts", artifacts, "--only", *ONLY]
+        # With more processes it is they that hold the folder, and clean up after a killed parent.
+        command = [sys.executable, script, "--artifacts", artifacts, "--processes", "1"]
+        command += ["--only", *ONLY]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -128,7 +131,7 @@ def test_a_worker_ends_quietly_with_an_interrupted_run(tmp_path, monkeypatch, ca
     thread = threading.Thread(target=interrupt_both)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        reference.run_worker("sleeping_worker", {})
+        run_workers([WorkerCall("sleeping_worker", {})], 1)
     thread.join()
     assert (tmp_path / "ended").exists()
     assert capfd.readouterr().err == ""
@@ -139,11 +142,11 @@ def test_cases_of_an_interrupted_reference_are_not_taken_for_former_ones(copied,
     job = copied("reference")
     other = replace(job, seed=job.seed + 1, components=components.select(["scoring_head"]))
 
-    def interrupted_worker(*_):
+    def interrupted_workers(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reference, "run_worker", interrupted_worker)
     reference.ask(job, other.components, "float32")  # is there
+    monkeypatch.setattr(reference, "run_workers", interrupted_workers)
     with pytest.raises(KeyboardInterrupt):
         reference.ask(other, other.components, "float32")
     with pytest.raises(KeyboardInterrupt):  # asks the worker again

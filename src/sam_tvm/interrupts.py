@@ -12,12 +12,15 @@ _DELAY_SECONDS = 0.01  # long enough to have left the callback that swallowed th
 
 
 @contextmanager
-def delivered() -> Iterator[None]:
+def delivered(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
     """Deliver again each interrupt that Python drops.
 
     A KeyboardInterrupt that happens to be raised inside a finalizer or a weak reference's callback
     is printed and forgotten. torch.export drops thousands of weak references: of interrupts at
     random moments of an export, 3 in 100 were lost.
+
+    Args:
+        number: the signal that interrupts this process.
 
     Raises:
         KeyboardInterrupt: in the block as usual; at its end, if the block ended first.
@@ -36,7 +39,7 @@ def delivered() -> Iterator[None]:
         again.clear()
         main_thread = threading.main_thread().ident
         assert main_thread is not None  # it runs
-        signal.pthread_kill(main_thread, signal.SIGINT)  # also ends a system call that waits
+        signal.pthread_kill(main_thread, number)  # also ends a system call that waits
 
     sys.unraisablehook = hook
     try:

@@ -97,22 +97,24 @@ def asked(small, monkeypatch, precision):
     """What workers are started for, by the component's names, and the variables they get."""
     started = []
 
-    def run_worker(module, request, environment=None):
-        started.append((request["model"], request["components"], environment))
-        path = reference.result_file(Path(request["output"]), request["model"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        failed = {"gs_decoder": "no today"} if "gs_decoder" in request["components"] else {}
-        path.write_text(json.dumps({"weights": {"source": request["model"]}, "errors": failed}))
+    def run_workers(calls, count):
+        for call in calls:
+            model, names = call.request["model"], call.request["components"]
+            started.append((model, names, call.environment))
+            path = Path(call.request["result"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            failed = {"gs_decoder": "no today"} if "gs_decoder" in names else {}
+            path.write_text(json.dumps({"weights": {"source": model}, "errors": failed}))
 
-    monkeypatch.setattr(reference, "run_worker", run_worker)
-    return reference.ask(small, small.components, precision), started
+    monkeypatch.setattr(reference, "run_workers", run_workers)
+    return reference.ask(small, small.components, precision)[precision], started
 
 
 def test_spconv_runs_in_a_process_with_one_thread(small, monkeypatch):
     answer, started = asked(small, monkeypatch, "float32")
     assert started == [
-        ("sam3", ["scoring_head", "text_encoder"], None),
-        ("sam3d", ["ss_decoder"], None),
+        ("sam3", ["scoring_head", "text_encoder"], {}),
+        ("sam3d", ["ss_decoder"], {}),
         ("sam3d", ["gs_decoder"], {"OMP_NUM_THREADS": "1"}),
     ]
     assert answer.weights == {"sam3": {"source": "sam3"}, "sam3d": {"source": "sam3d"}}
@@ -121,7 +123,7 @@ def test_spconv_runs_in_a_process_with_one_thread(small, monkeypatch):
 
 def test_the_referee_has_all_threads(small, monkeypatch):
     _, started = asked(small, monkeypatch, "float64")
-    assert [environment for _, _, environment in started] == [None, None]
+    assert [environment for _, _, environment in started] == [{}, {}]
     assert started[1][1] == ["ss_decoder", "gs_decoder"]
 
 

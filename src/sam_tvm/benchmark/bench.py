@@ -123,7 +123,7 @@ class Bench:
         for part in sparse:
             self._expect_sparse(part)
         if dense:
-            torch32 = reference.ask(job, dense, "float32")
+            torch32 = reference.ask(job, dense, "float32")["float32"]
             self._errors |= torch32.errors
             for part in dense:
                 case = self._case(part).name

@@ -62,6 +62,11 @@ def select(names: Iterable[str] | None) -> tuple[Component, ...]:
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
+def component(name: str) -> Component:
+    """The component called `name`; `UnknownNameError` for a name that is not a component's."""
+    return select([name])[0]
+
+
 def used_components(function: ComposedFunction) -> tuple[str, ...]:
     """Names of the components that a composed function calls."""
     return tuple(step.component for step in function.steps if isinstance(step, Call))

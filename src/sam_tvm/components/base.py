@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pickle import PicklingError
 from typing import Any
 
 Dimension = int | str  # a str names a dynamic axis; equal names are equal sizes
@@ -91,3 +92,11 @@ class Component:
     def __post_init__(self) -> None:
         if len({case.name for case in self.cases}) != len(self.cases):
             raise ValueError(f"{self.name}: case names repeat")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name: other processes of the port find the declaration by it."""
+        from sam_tvm.components import component
+
+        if component(self.name) is not self:
+            raise PicklingError(f"{self.name} is not the component of that name")
+        return component, (self.name,)

@@ -48,7 +48,7 @@ def _schedule_pass(unit: VectorUnit) -> tvm.ir.transform.Pass:
         updates = {
             var: schedule_function(function, unit)
             for var, function in module.functions_items()
-            if isinstance(function, tirx.PrimFunc) and not _is_scheduled(function)
+            if isinstance(function, tirx.PrimFunc) and not is_scheduled(function)
         }
         for var, function in updates.items():
             module[var] = function
@@ -72,11 +72,17 @@ def schedule_function(function: tirx.PrimFunc, unit: VectorUnit) -> tirx.PrimFun
         # A form that no rule foresaw must not end the build; `rules_used` still names it.
         _LOGGER.warning("fallback schedule after %s: %s", type(error).__name__, error)
         scheduled, rule = parallelise_outer_loops(function), "fallback"
-    return scheduled.with_attr(
+    return mark(scheduled, rule)
+
+
+def mark(function: tirx.PrimFunc, rule: str) -> tirx.PrimFunc:
+    """Return a function whose loops are final, as one that `rule` has scheduled."""
+    return function.with_attr(
         {RULE: rule, "tirx.is_scheduled": True, "op_pattern": tirx.IntImm("int32", _OPAQUE)}
     )
 
 
-def _is_scheduled(function: tirx.PrimFunc) -> bool:
+def is_scheduled(function: tirx.PrimFunc) -> bool:
+    """Tell whether a function's loops are final."""
     attrs = function.attrs or {}
     return "tirx.is_scheduled" in attrs and bool(attrs["tirx.is_scheduled"])

@@ -5,6 +5,8 @@ The components' parameters are packed for their libraries in the same stage (`we
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,23 @@ from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.linking import write_library
 from sam_tvm.pipeline.passes import pipeline
 from sam_tvm.pipeline.prepare import prepare_component
-from sam_tvm.pipeline.stage import Outcome, attempt, run_stage
+from sam_tvm.pipeline.stage import Outcome, run_stage
 from sam_tvm.pipeline.store import MissingArtifactError
+from sam_tvm.tuning import database as tuning
 
 MADE_BY = "scripts/03_build.py"
+
+
+@dataclass(frozen=True)
+class _EndToEnd:
+    """A whole model, to be built as one library."""
+
+    model: str
+
+    @property
+    def name(self) -> str:
+        """As the folder is called."""
+        return f"{self.model}_end_to_end"
 
 
 def stage_name(job: Job) -> str:
@@ -40,7 +55,7 @@ def compile_library(module: tvm.IRModule, job: Job, folder: Path) -> dict[str, A
         if job.stock:
             executable, rules = relax.build(module, target), {}
         else:
-            module = pipeline(target)(module)
+            module = pipeline(target, job.tuned)(module)
             executable, rules = relax.build(module, target, relax_pipeline=None), rules_used(module)
     library = write_library(executable, target, folder / job.build_name)
     return {
@@ -62,7 +77,10 @@ def _module_hash(job: Job, component: Component) -> str:
 
 
 def _key(job: Job, modules: list[str], functions: object = None) -> str:
-    return keys.build_key(modules, str(targets.resolve(job.target)), job, functions)
+    target = targets.resolve(job.target)
+    database = tuning.find(target) if job.tuned and not job.stock else None
+    tuned = database and asdict(database)
+    return keys.build_key(modules, str(target), tuned, job, functions)
 
 
 def library_key(job: Job, component: Component) -> str:
@@ -85,14 +103,16 @@ def _build_component(job: Job, component: Component) -> bool:
     return weights.pack_component(job, component, key, prepared) or built
 
 
+def _end_to_end_key(job: Job, model: str) -> str:
+    parts = sorted(components.components(model), key=lambda part: part.name)
+    hashes = [_module_hash(job, part) for part in parts]
+    return _key(job, hashes, components.functions(model, job.preset))
+
+
 def _build_end_to_end(job: Job, model: str) -> bool:
     parts = {component.name: component for component in components.components(model)}
     functions = components.functions(model, job.preset)
-    hashes = [_module_hash(job, parts[name]) for name in sorted(parts)]
-    key = _key(job, hashes, functions)
-    store, stage = job.model_store(model), stage_name(job)
-    if store.is_current(stage, key):
-        return False
+    store, stage, key = job.model_store(model), stage_name(job), _end_to_end_key(job, model)
 
     def make(folder: Path) -> dict[str, Any]:
         prepared = {name: prepare_component(job, part) for name, part in parts.items()}
@@ -112,11 +132,26 @@ def build_components(job: Job) -> list[Outcome]:
     error when all its components were asked for.
 
     """
-    outcomes = run_stage("build", job.components, partial(_build_component, job))
-    for model in job.models:
-        if {part.name for part in components.components(model)} <= {
-            part.name for part in job.components
-        }:
-            name = f"{model}_end_to_end"
-            outcomes.append(attempt(name, partial(_build_end_to_end, job, model)))
-    return outcomes
+    selected = {part.name for part in job.components}
+    whole = [
+        _EndToEnd(model)
+        for model in job.models
+        if {part.name for part in components.components(model)} <= selected
+    ]
+    items = (*job.components, *whole)
+    begin = partial(nullcontext, partial(_build, job))
+    return run_stage("build", items, partial(_is_current, job), begin, job.processes)
+
+
+def _is_current(job: Job, item: Component | _EndToEnd) -> bool:
+    if isinstance(item, _EndToEnd):
+        key = _end_to_end_key(job, item.model)
+        return job.model_store(item.model).is_current(stage_name(job), key)
+    key = library_key(job, item)
+    return job.store(item).is_current(stage_name(job), key) and weights.is_current(job, item, key)
+
+
+def _build(job: Job, item: Component | _EndToEnd) -> bool:
+    if isinstance(item, _EndToEnd):
+        return _build_end_to_end(job, item.model)
+    return _build_component(job, item)

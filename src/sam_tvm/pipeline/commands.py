@@ -7,6 +7,7 @@ Each returns an exit status: 0, or 1 where a component or a case failed. Bad inp
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sam_tvm.pipeline.job import Job
@@ -43,6 +44,35 @@ def bundle(job: Job) -> int:
 
     built = build(job) if job.weights != "float" else 0
     return max(built, summarise("bundle", bundle_models(job)))
+
+
+def ask_references(job: Job) -> int:
+    """Let the references of `verify` and `end_to_end` run, several at once."""
+    from sam_tvm.pipeline import end_to_end as detections
+    from sam_tvm.pipeline import reference
+    from sam_tvm.pipeline.reconstruction import end_to_end as reconstructions
+    from sam_tvm.pipeline.recorded import with_recorded_weights
+    from sam_tvm.pipeline.workers import run_workers
+
+    job = with_recorded_weights(job)
+    comparisons = {"sam3": detections, "sam3d": reconstructions}
+    questions = [
+        reference.Question(job, job.components, precision)
+        for precision in reference.precisions(job)
+    ]
+    # The whole models first, which take longest.
+    calls = [call for model in job.models[::-1] for call in comparisons[model].reference_calls(job)]
+    run_workers([*calls, *(call for asked in questions for call in asked.calls)], job.processes)
+    for asked in questions:
+        asked.answer()
+    return 0
+
+
+def tune(job: Job, minutes: float, trials: int, everything: bool, output: Path | None) -> int:
+    """Look for better loops for `minutes`, and record those that win."""
+    from sam_tvm.pipeline.tune import Options, tune
+
+    return tune(job, Options(minutes, trials, everything, job.seed, output))
 
 
 def verify(job: Job) -> int:
@@ -83,7 +113,15 @@ def end_to_end(job: Job) -> int:
     return int(not all(row["passed"] for row in rows))
 
 
-STAGES: tuple[Callable[[Job], int], ...] = (export, import_, build, bundle, verify, end_to_end)
+STAGES: tuple[Callable[[Job], int], ...] = (
+    export,
+    import_,
+    build,
+    bundle,
+    ask_references,
+    verify,
+    end_to_end,
+)
 
 
 def port(job: Job) -> int:

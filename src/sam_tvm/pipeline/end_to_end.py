@@ -15,9 +15,10 @@ from sam_tvm.pipeline import keys
 from sam_tvm.pipeline.detections import Detections, compare_detections, compare_with_peer
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.pictures import load_picture
-from sam_tvm.pipeline.reference import request, run_worker
+from sam_tvm.pipeline.reference import request
 from sam_tvm.pipeline.rounded_weights import compare_rounded
 from sam_tvm.pipeline.stage import one_line
+from sam_tvm.pipeline.workers import WorkerCall, run_workers
 from sam_tvm.runtime import Segmenter
 from sam_tvm.runtime.draw import Finding
 from sam_tvm.runtime.results import write_results
@@ -34,8 +35,8 @@ MODEL = "sam3"
 
 def _reference(
     job: Job, precision: str, thresholds: Path | None = None
-) -> tuple[Path, dict[str, Any]]:
-    """The reference's detections, made if they are not there, and what its weights were.
+) -> tuple[Path, list[WorkerCall]]:
+    """The folder of the reference's detections, and the worker that makes them if they are not.
 
     Args:
         job: preset, weights and folders.
@@ -52,8 +53,20 @@ def _reference(
         result.unlink(missing_ok=True)  # an interrupted worker leaves fresh cases among former ones
         chosen = str(thresholds) if thresholds else None
         more = {"key": key, "precision": precision, "thresholds": chosen}
-        run_worker(WORKER, request(job, MODEL, folder, **more))
-    return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
+        return folder, [WorkerCall(WORKER, request(job, MODEL, folder, **more))]
+    return folder, []
+
+
+def reference_calls(job: Job) -> list[WorkerCall]:
+    """The workers that a comparison of the job's bundle would wait for."""
+    return _reference(job, "float32")[1]
+
+
+def _made(job: Job, precision: str, thresholds: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """The reference's detections, made if they are not there, and what its weights were."""
+    folder, calls = _reference(job, precision, thresholds)
+    run_workers(calls, 1)
+    return folder, json.loads((folder / "result.json").read_text(encoding="utf-8"))["weights"]
 
 
 def _stored(folder: Path, case: EndToEndCase, index: int) -> tuple[Detections, float]:
@@ -160,10 +173,10 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     Overlays, masks and a ``result.json`` of each case are written to ``end_to_end/``. A case that
     does not run is an entry with its error.
     """
-    reference, weights = _reference(job, "float32")
+    reference, weights = _made(job, "float32")
     peer = None
     if job.precision != "float32":
-        peer, _ = _reference(job, job.precision, thresholds=reference)
+        peer, _ = _made(job, job.precision, thresholds=reference)
     if not job.bundle_folder(MODEL).is_dir():
         missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
         return [_failure(case, missing) for case in CASES], {MODEL: weights}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from sam_tvm.components.base import Component
 from sam_tvm.components.inputs import make_inputs
+from sam_tvm.models.source import WeightsInfo
 from sam_tvm.models.subtree import prune
 from sam_tvm.models.weights import Loader, identity, loader
 from sam_tvm.patches.environment import reference_environment
@@ -96,18 +99,27 @@ class _Exporter:
         self.identities = {
             model: identity(model, job.preset, job.source(model)) for model in job.models
         }
-        self.loader = cache(self._loader)
+        self._loaders: dict[str, Loader] = {}
 
-    def _loader(self, model: str) -> Loader:
-        return loader(model, self.job.preset, self.job.source(model))
+    def _load(self, component: Component) -> tuple[nn.Module, WeightsInfo]:
+        model = component.model
+        if model not in self._loaders:
+            self._loaders[model] = loader(model, self.job.preset, self.job.source(model))
+        return self._loaders[model](component.name)
+
+    def is_current(self, component: Component) -> bool:
+        """Whether the component is exported as it would be now."""
+        return self.job.store(component).is_current(STAGE, self._key(component))
+
+    def _key(self, component: Component) -> str:
+        config = self.job.config(component)
+        return keys.export_key(component, config, self.identities[component.model])
 
     def __call__(self, component: Component) -> bool:
+        """Export the component."""
         config, source = self.job.config(component), self.job.source(component.model)
-        key = keys.export_key(component, config, self.identities[component.model])
         store = self.job.store(component)
-        if store.is_current(STAGE, key):
-            return False
-        model, weights = self.loader(component.model)(component.name)
+        model, weights = self._load(component)
 
         def make(folder: Path) -> dict[str, Any]:
             save_program(export_program(component, config, model), folder / EXPORTED)
@@ -119,7 +131,7 @@ class _Exporter:
                 "versions": reference_versions(component.model),
             }
 
-        store.commit(STAGE, key, make, self.job.header(component))
+        store.commit(STAGE, self._key(component), make, self.job.header(component))
         return True
 
 
@@ -129,5 +141,17 @@ def export_components(job: Job) -> list[Outcome]:
     Raises:
         CheckpointError: if the checkpoint cannot be used; nothing is written then.
     """
-    with reference_environment(*job.models):
-        return run_stage("export", job.components, _Exporter(job))
+    exporter = _Exporter(job)
+    return run_stage(
+        "export",
+        job.components,
+        exporter.is_current,
+        partial(_exporting, exporter),
+        job.processes,
+    )
+
+
+@contextmanager
+def _exporting(exporter: _Exporter) -> Iterator[_Exporter]:
+    with reference_environment(*exporter.job.models):
+        yield exporter

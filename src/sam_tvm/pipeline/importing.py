@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +95,19 @@ def load_function(path: Path, name: str) -> tvm.relax.Function:
     return tvm.ir.load_json(path.read_text(encoding="utf-8"))[name]
 
 
+def _key(job: Job, component: Component) -> str | None:
+    """What the component would be imported from; None: it is not exported."""
+    exported = job.store(component).record(export.STAGE)
+    return exported and keys.import_key(exported["files"][export.EXPORTED]["sha256"])
+
+
+def _is_current(job: Job, component: Component) -> bool:
+    key = _key(job, component)
+    return key is not None and job.store(component).is_current(STAGE, key)
+
+
 def _import_component(job: Job, component: Component) -> bool:
-    store = job.store(component)
-    exported = store.record(export.STAGE)
-    key = keys.import_key(exported["files"][export.EXPORTED]["sha256"]) if exported else ""
-    if exported and store.is_current(STAGE, key):
-        return False
+    store, key = job.store(component), _key(job, component)
     path = store.file(export.STAGE, export.EXPORTED, export.MADE_BY)
 
     def make(folder: Path) -> dict[str, Any]:
@@ -115,6 +124,7 @@ def _import_component(job: Job, component: Component) -> bool:
             "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},
         }
 
+    assert key is not None  # there is an exported program
     store.commit(STAGE, key, make, job.header(component))
     if job.drop:
         store.drop(export.STAGE, export.EXPORTED)
@@ -123,4 +133,6 @@ def _import_component(job: Job, component: Component) -> bool:
 
 def import_components(job: Job) -> list[Outcome]:
     """Import the job's components; those that are up to date are skipped."""
-    return run_stage("import", job.components, lambda component: _import_component(job, component))
+    work = partial(_import_component, job)
+    current = partial(_is_current, job)
+    return run_stage("import", job.components, current, partial(nullcontext, work), job.processes)

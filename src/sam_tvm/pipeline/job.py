@@ -15,7 +15,7 @@ from sam_tvm.models.source import WeightsSource
 from sam_tvm.pipeline.store import Store
 
 DEFAULT_ARTIFACTS = Path("artifacts")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 STORED_WEIGHTS = ("float", "int8")
 # Distributions whose code is the reference of each model.
 REFERENCES = {"sam3": ("sam3",), "sam3d": ("sam3d", "spconv", "timm")}
@@ -42,6 +42,8 @@ class Job:
         seed: of random weights.
         recorded: the weights of models whose artifacts say which they were made from; they come
             before `checkpoint`, `checkpoint_3d` and `seed`.
+        tuned: use what was tuned on a machine that is the target.
+        processes: that work at the same time, each on a component.
         stock: build with TVM's own default pipeline instead of our kernels, to compare with.
         weights: how matrices are stored: ``float``, as the precision says, or rounded to ``int8``.
         archive: write a bundle as one file instead of a folder.
@@ -60,6 +62,8 @@ class Job:
     stock: bool = False
     weights: str = "float"
     archive: bool = False
+    tuned: bool = True
+    processes: int = 1
 
     @property
     def folder(self) -> Path:
@@ -71,7 +75,8 @@ class Job:
         """Name of a build: target, precision, weights and pipeline, as a folder."""
         target = self.target.replace(" ", "_").replace("=", "-").replace("_-", "_")
         weights = "" if self.weights == "float" else f"-{self.weights}"
-        return f"{target}-{self.precision}{weights}" + ("-stock" if self.stock else "")
+        kind = "-stock" if self.stock else "" if self.tuned else "-untuned"
+        return f"{target}-{self.precision}{weights}{kind}"
 
     @property
     def models(self) -> tuple[str, ...]:

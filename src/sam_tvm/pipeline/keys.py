@@ -12,14 +12,18 @@ from sam_tvm.pipeline.files import hash_sources, sha256_of_json
 from sam_tvm.pipeline.job import Job, reference_versions, version
 
 BUILD_SOURCES = (
-    "passes",
-    "prepare",
-    "lifting",
-    "weights",
-    "build",
-    "compose",
-    "instructions",
-    "linking",
+    "kernels",
+    "tuning/apply.py",
+    "pipeline/passes.py",
+    "pipeline/prepare.py",
+    "pipeline/lifting.py",
+    "pipeline/weights.py",
+    "pipeline/build.py",
+    "pipeline/compose.py",
+    "pipeline/instructions.py",
+    "pipeline/linking.py",
+    "pipeline/kernel_sources.py",
+    "pipeline/targets.py",
 )
 PACKAGE = Path(sam_tvm.__file__).parent
 PATCHES = Path(sam_tvm.patches.__file__).parent
@@ -103,12 +107,15 @@ def import_key(exported_sha256: str) -> str:
     )
 
 
-def build_key(modules: list[str], target: str, job: Job, functions: object = None) -> str:
+def build_key(
+    modules: list[str], target: str, tuned: object, job: Job, functions: object = None
+) -> str:
     """Key of a library.
 
     Args:
         modules: hashes of the Relax modules in it.
         target: the resolved target.
+        tuned: the tuned functions that are used, as JSON; None: there are none.
         job: for the precision and the pipeline.
         functions: the composed functions (their repr is hashed), for an end-to-end library.
     """
@@ -119,8 +126,9 @@ def build_key(modules: list[str], target: str, job: Job, functions: object = Non
             "precision": job.precision,
             "stock": job.stock,
             "stored_weights": job.weights,
+            "tuned": tuned,
             "functions": repr(functions),
-            "sources": sources("kernels", *(f"pipeline/{name}.py" for name in BUILD_SOURCES)),
+            "sources": sources(*BUILD_SOURCES),
             "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},
         }
     )

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from sam_tvm import components
-from sam_tvm.models.presets import get_preset
+from sam_tvm.models.presets import Preset, get_preset
 from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS, PRECISIONS, STORED_WEIGHTS, Job
+from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UnknownNameError, UserError
 
 
@@ -32,6 +33,12 @@ def add_job_options(
     parser.add_argument(
         "--drop", action="store_true", help="delete what the next stage no longer needs"
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="that work at once, each on a component"
+        " (default: one for each CPU at the tiny preset, else 1, for the memory's sake)",
+    )
     if weights:
         parser.add_argument("--checkpoint", type=Path, help="SAM3's weights: Meta's file")
         parser.add_argument(
@@ -39,10 +46,15 @@ def add_job_options(
         )
         parser.add_argument("--seed", type=int, default=0, help="of the random weights")
     if target:
-        parser.add_argument("--target", default="llvm", help='llvm or "llvm -mcpu=NAME"')
+        parser.add_argument(
+            "--target", default="llvm", help='llvm (default), "llvm -mcpu=NAME", cuda, ...'
+        )
         parser.add_argument("--precision", default="float32", help=", ".join(PRECISIONS))
         parser.add_argument(
             "--stock", action="store_true", help="TVM's default pipeline, to compare with"
+        )
+        parser.add_argument(
+            "--untuned", action="store_true", help="without tuned functions, to compare with"
         )
     if stored:
         parser.add_argument(
@@ -60,12 +72,21 @@ def add_archive_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _processes(asked: int | None, preset: Preset) -> int:
+    """How many processes work at once."""
+    if asked is None:
+        return available_cpus() if preset.name == "tiny" else 1
+    if asked < 1:
+        raise UserError(f"--processes must be at least 1, not {asked}")
+    return asked
+
+
 def job_from_options(options: argparse.Namespace) -> Job:
     """The job that parsed options describe.
 
     Raises:
-        UserError: for an unknown preset, component, precision or target, or a checkpoint that is
-            not there.
+        UserError: for an unknown preset, component, precision or target, a checkpoint that is
+            not there, or no process at all.
     """
     precision = getattr(options, "precision", "float32")
     if precision not in PRECISIONS:
@@ -78,8 +99,9 @@ def job_from_options(options: argparse.Namespace) -> Job:
     folder = getattr(options, "checkpoint_3d", None)
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no checkpoint folder {folder}: give the one of pipeline.yaml")
+    preset = get_preset(options.preset)
     job = Job(
-        preset=get_preset(options.preset),
+        preset=preset,
         components=components.select(options.only),
         checkpoint=checkpoint,
         checkpoint_3d=folder,
@@ -91,6 +113,8 @@ def job_from_options(options: argparse.Namespace) -> Job:
         stock=getattr(options, "stock", False),
         weights=getattr(options, "weights", "float"),
         archive=getattr(options, "archive", False),
+        tuned=not getattr(options, "untuned", False),
+        processes=_processes(options.processes, preset),
     )
     if job.weights == "int8" and (job.stock or precision != "float32"):
         raise UserError("--weights int8 goes with --precision float32 and without --stock")

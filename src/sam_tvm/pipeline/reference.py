@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,49 +14,10 @@ from sam_tvm.components.base import Case, Component
 from sam_tvm.models.weights import identity
 from sam_tvm.pipeline import files, keys
 from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.workers import ONE_THREAD, WorkerCall, run_workers
 
 WORKER = "sam_tvm.pipeline.reference_worker"
 MARK = "key"  # beside a component's cases: what they were made from
-# spconv's CPU kernels are right only where OpenMP never had more than one thread.
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-
-
-class WorkerError(Exception):
-    """A worker process ended without a result."""
-
-
-def run_worker(
-    module: str, request: dict[str, Any], environment: Mapping[str, str] | None = None
-) -> None:
-    """Run a worker module on a request, its progress on our stderr.
-
-    Args:
-        module: what is run as ``python -m``.
-        request: for the worker, as JSON.
-        environment: variables that it gets beside ours.
-
-    Raises:
-        WorkerError: if it ends with a non-zero status.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "request.json"
-        path.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-m", module, str(path)]
-        # The terminal interrupts both processes: the worker ignores it, as it inherits here, and
-        # is ended by this one.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            process = subprocess.Popen(command, env={**os.environ, **(environment or {})})
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        with process:
-            try:
-                status = process.wait()
-            except BaseException:
-                process.terminate()
-                raise
-    if status:
-        raise WorkerError(f"{module} ended with status {status}")
 
 
 @dataclass(frozen=True)
@@ -103,11 +59,6 @@ def _is_current(folder: Path, component: Component, key: str) -> bool:
     )
 
 
-def result_file(folder: Path, model: str) -> Path:
-    """Where a worker writes what a model's weights were, and which components failed."""
-    return folder / f"result-{model}.json"
-
-
 def request(job: Job, model: str, folder: Path, **more: Any) -> dict[str, Any]:
     """What every worker is asked: preset, model and its weights, where to write, and `more`."""
     source = job.source(model)
@@ -130,34 +81,78 @@ def _groups(missing: Sequence[Component], precision: str) -> dict[tuple[str, boo
     return groups
 
 
-def ask(job: Job, selected: Sequence[Component], precision: str) -> Reference:
-    """The reference's outputs for all cases of the selected components.
+def precisions(job: Job) -> tuple[str, ...]:
+    """Those that a verification asks for: the reference's, the referee's and the job's own."""
+    return tuple(dict.fromkeys(("float32", "float64", job.precision)))
+
+
+class Question:
+    """What the reference is asked: all cases of the selected components, in one precision.
 
     What an earlier run has made from the same modules and weights is taken as it is, so a long
     run can be resumed.
 
-    Args:
-        job: preset, weights and folders.
-        selected: the components.
-        precision: ``float32`` for the reference, ``float64`` for the referee, ``bfloat16`` for
-            torch's autocast.
+    Attributes:
+        calls: of workers, to be run before the answer is read.
     """
-    folder = job.folder / "reference" / precision
-    current = {component.name: _key(job, component) for component in selected}
-    missing = [c for c in selected if not _is_current(folder, c, current[c.name])]
-    for component in missing:  # an interrupted worker leaves fresh cases among former ones
-        (folder / component.name / MARK).unlink(missing_ok=True)
-    errors: dict[str, str] = {}
-    for (model, one_thread), names in _groups(missing, precision).items():
-        asked = request(job, model, folder, precision=precision, components=names)
-        run_worker(WORKER, asked, ONE_THREAD if one_thread else None)
-        errors |= _read(result_file(folder, model))["errors"]
-        for name in names:
-            if name not in errors:
-                files.write_text(folder / name / MARK, current[name])
-    models = dict.fromkeys(component.model for component in selected)
-    weights = {model: _read(result_file(folder, model))["weights"] for model in models}
-    return Reference(folder, weights, dict(sorted(errors.items())))
+
+    def __init__(self, job: Job, selected: Sequence[Component], precision: str) -> None:
+        """Find out what is missing, and forget what is about to be made anew.
+
+        Args:
+            job: preset, weights and folders.
+            selected: the components.
+            precision: ``float32`` for the reference, ``float64`` for the referee, ``bfloat16``
+                for torch's autocast.
+        """
+        self.folder = job.folder / "reference" / precision
+        self.models = tuple(dict.fromkeys(component.model for component in selected))
+        self._keys = {component.name: _key(job, component) for component in selected}
+        missing = [c for c in selected if not _is_current(self.folder, c, self._keys[c.name])]
+        for component in missing:  # an interrupted worker leaves fresh cases among former ones
+            (self.folder / component.name / MARK).unlink(missing_ok=True)
+        self.calls = [
+            self._call(job, model, one_thread, names, precision)
+            for (model, one_thread), names in _groups(missing, precision).items()
+        ]
+
+    def _call(
+        self, job: Job, model: str, one_thread: bool, names: list[str], precision: str
+    ) -> WorkerCall:
+        result = self.folder / f"result-{model}{'-one-thread' if one_thread else ''}.new.json"
+        more = {"precision": precision, "components": names, "result": str(result)}
+        asked = request(job, model, self.folder, **more)
+        return WorkerCall(WORKER, asked, ONE_THREAD if one_thread else {})
+
+    def answer(self) -> Reference:
+        """The reference's outputs, after the workers have run."""
+        errors: dict[str, str] = {}
+        for call in self.calls:
+            result = Path(call.request["result"])
+            made = _read(result)
+            files.write_json(self._weights_file(call.request["model"]), made["weights"])
+            errors |= made["errors"]
+            for name in call.request["components"]:
+                if name not in made["errors"]:
+                    files.write_text(self.folder / name / MARK, self._keys[name])
+            result.unlink()
+        self.calls = []
+        weights = {model: _read(self._weights_file(model)) for model in self.models}
+        return Reference(self.folder, weights, dict(sorted(errors.items())))
+
+    def _weights_file(self, model: str) -> Path:
+        """What a model's weights were when its components ran last."""
+        return self.folder / f"weights-{model}.json"
+
+
+def ask(job: Job, selected: Sequence[Component], *precisions: str) -> dict[str, Reference]:
+    """The reference's outputs for all cases of the selected components, by precision.
+
+    See `Question`; the workers run up to ``job.processes`` at once.
+    """
+    questions = {precision: Question(job, selected, precision) for precision in precisions}
+    run_workers([call for asked in questions.values() for call in asked.calls], job.processes)
+    return {precision: asked.answer() for precision, asked in questions.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

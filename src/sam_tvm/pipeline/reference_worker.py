@@ -38,7 +38,6 @@ from sam_tvm.models.weights import Loader, loader
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
-from sam_tvm.pipeline.reference import result_file
 from sam_tvm.pipeline.stage import one_line
 from sam_tvm.runtime.errors import UserError
 
@@ -172,7 +171,7 @@ def main() -> int:
     with reference_environment(request["model"]):
         result = run_components(request)
     assert_unpatched()
-    files.write_json(result_file(Path(request["output"]), request["model"]), result)
+    files.write_json(Path(request["result"]), result)
     return 0
 
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from sam_tvm.components.base import Component
+from sam_tvm.pipeline import processes
 from sam_tvm.pipeline.store import OUTSIDE_ERRORS, MissingArtifactError
 from sam_tvm.runtime.errors import UserError
+
+
+class Named(Protocol):
+    """What a stage works on."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in what the stage prints."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +58,72 @@ def attempt(name: str, work: Callable[[], bool]) -> Outcome:
 
 
 def run_stage(
-    title: str, components: Iterable[Component], work: Callable[[Component], bool]
+    title: str,
+    items: Sequence[Named],
+    is_current: Callable[[Any], bool],
+    begin: processes.Begin,
+    count: int,
 ) -> list[Outcome]:
-    """Run `work` for each component; one that fails does not stop the others."""
-    outcomes = []
-    with tqdm(list(components), desc=title, unit="component") as bar:
-        for component in bar:
-            bar.set_postfix_str(component.name)
-            outcomes.append(attempt(component.name, partial(work, component)))
-    return outcomes
+    """Work on each item; one that fails does not stop the others.
+
+    Args:
+        title: of the progress bar.
+        items: components, or what else has a name.
+        is_current: whether there is nothing to do for an item.
+        begin: returns within its scope what works on an item.
+        count: of processes; with 1 this one does the work. With more, the items and `begin` are
+            pickled, and the last items, which are the largest, are taken up first.
+    """
+    outcomes = {
+        item.name: Outcome(item.name, skipped=True) for item in items if _passes(is_current, item)
+    }
+    with tqdm(total=len(items), desc=title, unit="component") as bar:
+        bar.update(len(outcomes))
+        rest = [item for item in items if item.name not in outcomes]
+
+        def started(now: Sequence[Named]) -> None:
+            bar.set_postfix_str(", ".join(item.name for item in now))
+
+        for outcome in _outcomes(rest, begin, count, started):
+            outcomes[outcome.name] = outcome
+            bar.update()
+    return [outcomes[item.name] for item in items]
+
+
+def _passes(is_current: Callable[[Any], bool], item: Named) -> bool:
+    try:
+        return is_current(item)
+    except MissingArtifactError:  # which is said when the item is worked on
+        return False
+
+
+def _outcomes(
+    items: Sequence[Named],
+    begin: processes.Begin,
+    count: int,
+    started: Callable[[Sequence[Named]], None],
+) -> Iterator[Outcome]:
+    """The outcomes as they come."""
+    if not items:
+        return
+    if count == 1 or len(items) < 2:
+        with begin() as work:
+            for item in items:
+                started([item])
+                yield attempt(item.name, partial(work, item))
+        return
+    backwards = items[::-1]
+    results = processes.each(partial(_attempting, begin), backwards, count, started)
+    for index, result in results:
+        name = backwards[index].name
+        lost = isinstance(result, processes.ProcessEndedError)
+        yield Outcome(name, error=one_line(result)) if lost else result
+
+
+@contextmanager
+def _attempting(begin: processes.Begin) -> Iterator[Callable[[Named], Outcome]]:
+    with begin() as work:
+        yield lambda item: attempt(item.name, partial(work, item))
 
 
 def summarise(title: str, outcomes: Iterable[Outcome]) -> int:

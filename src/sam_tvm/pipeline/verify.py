@@ -53,10 +53,7 @@ def verify_components(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
     A component that was not built or does not run is an entry with its error.
     """
-    precisions = dict.fromkeys(("float32", "float64", job.precision))
-    references = {
-        precision: reference.ask(job, job.components, precision) for precision in precisions
-    }
+    references = reference.ask(job, job.components, *reference.precisions(job))
     entries = []
     with tqdm(job.components, desc="verify", unit="component") as bar:
         for component in bar:

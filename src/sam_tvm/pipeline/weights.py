@@ -49,6 +49,18 @@ def params_hash(job: Job, component: Component) -> str | None:
     return record["files"][name]["sha256"] if record else None
 
 
+def is_current(job: Job, component: Component, library_key: str) -> bool:
+    """Whether the component's parameters are those that its library would read."""
+    if job.stock:
+        return True
+    return job.store(component).is_current(stage_name(job), _key(job, component, library_key))
+
+
+def _key(job: Job, component: Component, library_key: str) -> str:
+    imported = job.store(component).record(importing.STAGE)["files"][importing.PARAMS]["sha256"]
+    return files.sha256_of_json([library_key, imported])
+
+
 def pack_component(
     job: Job, component: Component, library_key: str, prepared: Callable[[], Lifted]
 ) -> bool:
@@ -60,13 +72,9 @@ def pack_component(
         library_key: the key of the library that will read them.
         prepared: returns the component, prepared; called if there is anything to do.
     """
-    if job.stock:
+    if is_current(job, component, library_key):
         return False
-    store, stage = job.store(component), stage_name(job)
-    imported = store.record(importing.STAGE)["files"][importing.PARAMS]["sha256"]
-    key = files.sha256_of_json([library_key, imported])
-    if store.is_current(stage, key):
-        return False
+    store, stage, key = job.store(component), stage_name(job), _key(job, component, library_key)
     source = store.file(importing.STAGE, importing.PARAMS, importing.MADE_BY)
 
     def make(folder: Path) -> dict[str, Any]:

@@ -6,15 +6,10 @@ import os
 
 import tvm
 
+from sam_tvm.runtime.cpus import available_cpus
+
 VARIABLE = "TVM_NUM_THREADS"
 _BIG_CORES = 1  # TVM's affinity mode that prefers the faster cores
-
-
-def available_cpus() -> int:
-    """Number of processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def allow_all_cpus() -> None:

@@ -32,8 +32,9 @@ from sam_tvm.pipeline.reconstruction.cases import (
 )
 from sam_tvm.pipeline.reconstruction.judging import judge_stage
 from sam_tvm.pipeline.reconstruction.stages import STAGES, as_gaussians, as_reconstruction
-from sam_tvm.pipeline.reference import ONE_THREAD, request, run_worker
+from sam_tvm.pipeline.reference import request
 from sam_tvm.pipeline.stage import one_line
+from sam_tvm.pipeline.workers import ONE_THREAD, WorkerCall, run_workers
 from sam_tvm.runtime.reconstruction.preview import preview
 from sam_tvm.runtime.reconstruction.results import write_reconstruction
 from sam_tvm.runtime.reconstructor import Reconstructor
@@ -69,16 +70,21 @@ class _Reference:
         return cls(inputs, torch32, dict(zip(MODES, referees, strict=True)))
 
 
-def _reference(job: Job) -> tuple[Path, dict[str, Any]]:
-    """Where the reference's arrays lie, made if they are not there, and what its weights were."""
+def _reference(job: Job) -> tuple[Path, list[WorkerCall]]:
+    """Where the reference's arrays lie, and the worker that makes them if they are not there."""
     folder = job.folder / "reference" / f"{MODEL}_end_to_end"
     weights = identity(MODEL, job.preset, job.source(MODEL))
     key = keys.reference_key("end_to_end", MODEL, job.preset.sam3d, weights, *WORKER_SOURCES)
     result = folder / "result.json"
     if not result.is_file() or json.loads(result.read_text(encoding="utf-8"))["key"] != key:
         result.unlink(missing_ok=True)  # an interrupted worker leaves fresh cases among former ones
-        run_worker(WORKER, request(job, MODEL, folder, key=key), ONE_THREAD)
-    return folder, json.loads(result.read_text(encoding="utf-8"))["weights"]
+        return folder, [WorkerCall(WORKER, request(job, MODEL, folder, key=key), ONE_THREAD)]
+    return folder, []
+
+
+def reference_calls(job: Job) -> list[WorkerCall]:
+    """The workers that a comparison of the job's bundle would wait for."""
+    return [] if job.precision != "float32" else _reference(job)[1]
 
 
 def run_stages(
@@ -169,7 +175,9 @@ def compare_reconstructions(job: Job) -> tuple[list[dict[str, Any]], dict[str, A
     if job.precision != "float32" or job.weights != "float":
         print(f"end to end {MODEL}: compared in float32 alone, not as {job.build_name}")
         return [], {}
-    folder, weights = _reference(job)
+    folder, calls = _reference(job)
+    run_workers(calls, 1)
+    weights = json.loads((folder / "result.json").read_text(encoding="utf-8"))["weights"]
     bundle = job.bundle_folder(MODEL)
     if not bundle.is_dir():
         problem = f"there is no bundle {bundle}: run scripts/04_bundle.py first"
