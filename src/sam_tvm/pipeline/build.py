@@ -21,11 +21,13 @@ from sam_tvm.pipeline import importing, keys, targets, weights
 from sam_tvm.pipeline.compose import Part, compose
 from sam_tvm.pipeline.instructions import requirements
 from sam_tvm.pipeline.job import Job, version
+from sam_tvm.pipeline.kernel_sources import write_sources
 from sam_tvm.pipeline.linking import write_library
 from sam_tvm.pipeline.passes import pipeline
 from sam_tvm.pipeline.prepare import prepare_component
 from sam_tvm.pipeline.stage import Outcome, run_stage
 from sam_tvm.pipeline.store import MissingArtifactError
+from sam_tvm.runtime import nvrtc
 from sam_tvm.tuning import database as tuning
 
 MADE_BY = "scripts/03_build.py"
@@ -51,6 +53,8 @@ def stage_name(job: Job) -> str:
 def compile_library(module: tvm.IRModule, job: Job, folder: Path) -> dict[str, Any]:
     """Compile `module` into a subfolder named after the build; what the record says of it."""
     target = targets.resolve(job.target)
+    if target.kind.name == "cuda":
+        nvrtc.use_for_cuda()
     with target, tvm.transform.PassContext(opt_level=3):
         if job.stock:
             executable, rules = relax.build(module, target), {}
@@ -58,10 +62,11 @@ def compile_library(module: tvm.IRModule, job: Job, folder: Path) -> dict[str, A
             module = pipeline(target, job.tuned)(module)
             executable, rules = relax.build(module, target, relax_pipeline=None), rules_used(module)
     library = write_library(executable, target, folder / job.build_name)
+    write_sources(executable, target, folder / job.build_name)
     return {
         "library": f"{job.build_name}/{library.name}",
         "target": str(target),
-        "cpu": requirements(target),
+        "cpu": requirements(targets.code_target(target)),
         "kernels": rules,
         "versions": {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi")},
     }

@@ -113,6 +113,15 @@ def end_to_end(job: Job) -> int:
     return int(not all(row["passed"] for row in rows))
 
 
+def compile_for_targets(job: Job, names: list[str] | None = None) -> int:
+    """Compile the components for the targets of these names (all by default); writes the report."""
+    from sam_tvm.pipeline.deployment import run, table
+    from sam_tvm.pipeline.recorded import with_recorded_weights
+
+    rows = table.select(names)
+    return run.compile_for_targets(with_recorded_weights(job), rows)
+
+
 STAGES: tuple[Callable[[Job], int], ...] = (
     export,
     import_,

@@ -10,9 +10,11 @@ import tvm
 from tvm import relax
 
 from sam_tvm.components.base import Component
-from sam_tvm.pipeline import build, weights
+from sam_tvm.pipeline import build, targets, weights
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.store import ArtifactError, MissingArtifactError
+from sam_tvm.runtime import nvrtc
+from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.instructions import Requirements
 from sam_tvm.runtime.threads import allow_all_cpus
 from sam_tvm.runtime.weights import map_weights
@@ -36,19 +38,44 @@ def library_file(job: Job, component: Component) -> tuple[Path, tuple[str, ...]]
     return path, tuple(record["params"])
 
 
+def device_of(target: tvm.target.Target) -> tvm.runtime.Device:
+    """The device that runs a target's libraries.
+
+    Raises:
+        UserError: this machine has none, or this TVM has no runtime for it.
+    """
+    kind = str(target.kind.name)
+    device = tvm.cpu() if kind == "llvm" else tvm.device(kind, 0)
+    if not device.exist:
+        raise UserError(
+            f"no {kind} device runs here: TVM comes without the runtime, or the machine without "
+            "the device or its driver"
+        )
+    return device
+
+
+def to_device(tensor: tvm.runtime.Tensor, device: tvm.runtime.Device) -> tvm.runtime.Tensor:
+    """The tensor, copied if the device has a memory of its own."""
+    return tensor if device.dlpack_device_type() == 1 else tensor.copyto(device)
+
+
 class Library:
     """A component's function with its parameters; arrays in, arrays out."""
 
     def __init__(self, job: Job, component: Component) -> None:
         path, order = library_file(job, component)
         params = map_weights(weights.params_file(job, component))
-        self._params = [params[name] for name in order]
+        target = targets.resolve(job.target)
+        self._device = device_of(target)
+        self._params = [to_device(params[name], self._device) for name in order]
         allow_all_cpus()
-        machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+        if target.kind.name == "cuda":
+            nvrtc.use_for_cuda()
+        machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), self._device)
         self._function = machine[component.name]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs for inputs given in the signature's order."""
-        tensors = [tvm.runtime.tensor(array) for array in inputs.values()]
+        tensors = [tvm.runtime.tensor(array, self._device) for array in inputs.values()]
         outputs: Sequence[tvm.runtime.Tensor] = self._function(*tensors, *self._params)
         return [output.numpy() for output in outputs]

@@ -16,6 +16,7 @@ from tvm.support import cc, tar
 
 from sam_tvm.pipeline.files import sha256_of_file
 from sam_tvm.pipeline.instructions import target_architecture
+from sam_tvm.pipeline.targets import code_target
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.instructions import architecture
 
@@ -62,6 +63,7 @@ def find_compiler(target: tvm.target.Target) -> str | None:
     Raises:
         LinkError: there is none for this machine.
     """
+    target = code_target(target)
     triple = str(target.attrs.get("mtriple") or "")
     if target_architecture(target) == architecture() and ("linux" in triple or not triple):
         if compiler := cc.get_cc():

@@ -8,7 +8,7 @@ from sam_tvm.components.base import Component
 from sam_tvm.pipeline import importing, targets
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.lifting import Lifted, lift_parameters
-from sam_tvm.pipeline.passes import placement, stock_placement
+from sam_tvm.pipeline.passes import device_placement, placement, stock_placement
 
 
 def prepare_component(job: Job, component: Component) -> Lifted:
@@ -37,6 +37,8 @@ def prepare(function: tvm.relax.Function, name: str, params: list[str], job: Job
     with target, tvm.transform.PassContext(opt_level=3):
         if job.stock:
             return Lifted(stock_placement()(module), tuple(params), None, (), ())
-        return lift_parameters(
-            placement(target, job.precision, job.weights == "int8")(module), name, params
-        )
+        if targets.is_device(target):
+            placed = device_placement(job.precision)(module)
+        else:
+            placed = placement(target, job.precision, job.weights == "int8")(module)
+        return lift_parameters(placed, name, params)

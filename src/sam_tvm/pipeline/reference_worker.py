@@ -3,7 +3,7 @@
 Runs as ``python -m sam_tvm.pipeline.reference_worker REQUEST.json`` under the environment patches
 alone; it refuses to start where a model or importer patch has been imported. With precision
 ``float64`` it is the referee: the same modules, evaluated in float64 throughout; with ``bfloat16``
-they run under torch's own autocast, the yardstick of our bfloat16 builds.
+and ``float16`` they run under torch's own autocast, the yardstick of our builds in them.
 
 Components on sparse tensors are an exception. Their reference in float32 is `sam3d_objects` on
 spconv, whose CPU kernels know float32 alone; in the other precisions the component's module on
@@ -89,19 +89,22 @@ def _source(request: dict[str, Any]) -> WeightsSource:
     return WeightsSource(Path(checkpoint) if checkpoint else None, request["seed"])
 
 
+_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
 def evaluation(model: nn.Module, precision: str) -> contextlib.AbstractContextManager[Any]:
     """The scope in which `model` computes in a precision."""
     if precision == "float64":
         return float64_evaluation(model)
-    if precision == "bfloat16":
-        return torch.autocast("cpu", torch.bfloat16)
+    if precision in _HALVES:
+        return torch.autocast("cpu", _HALVES[precision])
     return contextlib.nullcontext()
 
 
 def evaluate(
     model: nn.Module, component: Component, inputs: dict[str, np.ndarray], precision: str
 ) -> list[np.ndarray]:
-    """Outputs of the component's reference call in the signature's order; bfloat16 as float32."""
+    """Outputs of the component's reference call in the signature's order; halves as float32."""
     tensors = [torch.from_numpy(array) for array in inputs.values()]
     if precision == "float64":
         tensors = [t.double() if t.is_floating_point() else t for t in tensors]
@@ -114,8 +117,8 @@ def evaluate(
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as a numpy array, which has no bfloat16."""
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    """A tensor as a numpy array, which has no bfloat16; float16 becomes float32 too."""
+    return (tensor.float() if tensor.dtype in _HALVES.values() else tensor).numpy()
 
 
 def case_file(folder: Path, component: Component, case: Case) -> Path:

@@ -5,9 +5,10 @@ A bfloat16 build is judged by the referee: it may err as PyTorch's own autocast 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from sam_tvm.components.base import Component
@@ -18,11 +19,17 @@ from sam_tvm.pipeline.library import Library
 from sam_tvm.pipeline.metrics import as_row, compare
 from sam_tvm.pipeline.stage import one_line
 
+Inputs = Mapping[str, np.ndarray]
+Runner = Callable[[Job, Component], Callable[[Inputs], list[np.ndarray]]]
+
 
 def _compare_cases(
-    job: Job, component: Component, references: Mapping[str, reference.Reference]
+    job: Job,
+    component: Component,
+    references: Mapping[str, reference.Reference],
+    runner: Runner,
 ) -> list[dict[str, Any]]:
-    library, config = Library(job, component), job.config(component)
+    library, config = runner(job, component), job.config(component)
     names = [spec.name for spec in component.signature(config).outputs]
     rows = []
     for case in component.cases:
@@ -48,10 +55,13 @@ def _entry(component: Component, rows: list[dict[str, Any]], error: str | None) 
     }
 
 
-def verify_components(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def verify_components(
+    job: Job, runner: Runner | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The report's entries for the job's components, and by model what the weights were.
 
-    A component that was not built or does not run is an entry with its error.
+    `runner` loads a component's library, `Library` by default. A component that was not built or
+    does not run is an entry with its error.
     """
     references = reference.ask(job, job.components, *reference.precisions(job))
     entries = []
@@ -63,7 +73,7 @@ def verify_components(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             rows: list[dict[str, Any]] = []
             if error is None:
                 try:
-                    rows = _compare_cases(job, component, references)
+                    rows = _compare_cases(job, component, references, runner or Library)
                 except Exception as failure:
                     error = one_line(failure)
             entries.append(_entry(component, rows, error))

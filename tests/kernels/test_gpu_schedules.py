@@ -1,0 +1,117 @@
+"""Loops for GPUs: what TVM's schedules do not fit gets those of another rule, or a clear error."""
+
+import pytest
+import tvm
+from tvm import relax, s_tir, tirx
+from tvm.script import tirx as T
+
+from sam_tvm.kernels.default import RULE
+from sam_tvm.kernels.gpu import float16_products, schedule
+from sam_tvm.kernels.gpu.limits import exceeded
+from sam_tvm.pipeline import targets
+from sam_tvm.pipeline.passes import device_placement, pipeline
+
+TARGET = "cuda -arch=sm_80"
+
+
+def program(build, *shapes) -> tvm.IRModule:
+    variables = [
+        relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)
+    ]
+    builder = relax.BlockBuilder()
+    with builder.function("main", variables, attrs={"num_input": len(shapes)}):
+        with builder.dataflow():
+            result = builder.emit_output(builder.normalize(build(*variables)))
+        builder.emit_func_output(result)
+    return builder.get()
+
+
+def rules(module: tvm.IRModule, target: str = TARGET, precision: str = "float32") -> set[str]:
+    resolved = targets.resolve(target)
+    with resolved, tvm.transform.PassContext(opt_level=3):
+        lowered = pipeline(resolved)(device_placement(precision)(module))
+    functions = [
+        function
+        for var, function in lowered.functions_items()
+        if isinstance(function, tirx.PrimFunc) and not var.name_hint.startswith("shape_func")
+    ]
+    assert all(RULE in f.attrs for f in functions)
+    return {str(f.attrs[RULE]) for f in functions}
+
+
+@pytest.mark.parametrize("target", [TARGET, "opencl", "metal", "webgpu"])
+def test_a_product_gets_the_schedule_of_products(target):
+    module = program(relax.op.matmul, (2, 37, 64), (64, 48))
+    assert rules(module, target) == {"matmul"}
+
+
+def test_attention_is_written_out_for_a_gpu():
+    shape = (1, 33, 2, 16)
+    assert "matmul" in rules(program(relax.op.nn.attention, shape, shape, shape))
+
+
+def test_a_symbolic_slice_falls_to_a_schedule_that_fits():
+    n = tirx.Var("n", "int64")
+
+    def last(x):
+        return relax.op.permute_dims(relax.op.strided_slice(x, [0], [1], [2]), [2, 1, 0])
+
+    assert rules(program(last, (2, n, 24))) <= {"transpose", "fallback", "elements"}
+
+
+@T.prim_func(s_tir=True)
+def nested(x: T.Buffer((8, 40), "float32"), y: T.Buffer((8,), "float32")):
+    for i in range(8):
+        with T.sblock("outer"):
+            v = T.axis.spatial(8, i)
+            for j in range(40):
+                with T.sblock("inner"):
+                    u = T.axis.spatial((v, v + 1), v)
+                    w = T.axis.reduce(40, j)
+                    with T.init():
+                        y[u] = T.float32(0)
+                    y[u] = y[u] + x[u, w]
+
+
+def test_a_nest_that_no_schedule_of_tvm_takes_is_one_thread_an_element():
+    scheduled = schedule.schedule_function(nested, targets.resolve(TARGET))
+    assert scheduled.attrs[RULE] in ("elements", "fallback")
+    assert exceeded(scheduled, targets.resolve(TARGET)) is None
+
+
+def test_a_function_without_threads_is_refused():
+    assert exceeded(nested, targets.resolve(TARGET)) == "no loop is bound to threads"
+
+
+def test_too_many_threads_are_refused():
+    x = tvm.te.placeholder((4096,), "float32", name="x")
+    y = tvm.te.compute((4096,), lambda i: x[i] + 1.0, name="y")
+    wide = s_tir.Schedule(tvm.te.create_prim_func([x, y]))
+    wide.bind(wide.get_loops(wide.get_sblock("y"))[0], "threadIdx.x")
+    assert exceeded(wide.mod["main"], targets.resolve(TARGET)) == (
+        "4096 threads in a block, 1024 may be"
+    )
+
+
+def test_what_nothing_schedules_is_an_error_with_the_reasons(monkeypatch):
+    def fails(_function, _target):
+        raise TypeError("not for me")
+
+    monkeypatch.setattr(schedule, "RULES", {"fails": fails})
+    with pytest.raises(schedule.UnschedulableError, match="fails: TypeError: not for me"):
+        schedule.schedule_function(nested, targets.resolve(TARGET))
+
+
+def test_products_of_float16_have_float32_sums():
+    def build(x, weight, kernel):
+        y = relax.op.nn.conv2d(x, kernel, strides=2, padding=1)
+        return relax.op.add(relax.op.matmul(y, weight), relax.const(1.0))
+
+    module = program(build, (1, 4, 8, 8), (4, 6), (8, 4, 3, 3))
+    written = float16_products()(module)["main"]
+    assert str(written.ret_ty.dtype) == "float32"
+    assert list(written.ret_ty.shape) == list(module["main"].ret_ty.shape)
+    text = written.script()
+    assert text.count("R.astype(") == 4
+    assert text.count('out_dtype="float32"') == 2
+    assert rules(module, precision="float16")
