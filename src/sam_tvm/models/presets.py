@@ -136,31 +136,58 @@ class Preset:
     sam3d: Sam3dConfig
 
 
+# What `sam_tvm.training` trains, and what the weights that it makes fit. With every kind of block
+# present: windowed and global attention, windows that need padding (16 tokens in windows of 6),
+# positions that are tiled (14 tokens a tile).
+TRAINED = Sam3Config(
+    image_size=128,
+    patch_size=8,
+    pretrain_image_size=112,
+    vision_width=128,
+    vision_depth=6,
+    vision_heads=4,
+    vision_mlp_ratio=4.0,
+    window_size=6,
+    global_blocks=(1, 3, 5),
+    d_model=64,
+    heads=4,
+    dim_feedforward=256,
+    fusion_layers=2,
+    decoder_layers=3,
+    geometry_layers=1,
+    num_queries=32,
+    text_width=64,
+    text_heads=4,
+    text_layers=2,
+)
+
 # Small enough that the whole port takes minutes, with every kind of block present: windowed and
 # global attention, windows that need padding (16 tokens in windows of 6), tiled positions.
+UNTRAINED = Sam3Config(
+    image_size=224,
+    patch_size=14,
+    pretrain_image_size=112,
+    vision_width=128,
+    vision_depth=4,
+    vision_heads=4,
+    vision_mlp_ratio=4.0,
+    window_size=6,
+    global_blocks=(1, 3),
+    d_model=64,
+    heads=8,
+    dim_feedforward=256,
+    fusion_layers=2,
+    decoder_layers=3,
+    geometry_layers=2,
+    num_queries=32,
+    text_width=64,
+    text_heads=4,
+    text_layers=2,
+)
+
 TINY = Preset(
     name="tiny",
-    sam3=Sam3Config(
-        image_size=224,
-        patch_size=14,
-        pretrain_image_size=112,
-        vision_width=128,
-        vision_depth=4,
-        vision_heads=4,
-        vision_mlp_ratio=4.0,
-        window_size=6,
-        global_blocks=(1, 3),
-        d_model=64,
-        heads=8,
-        dim_feedforward=256,
-        fusion_layers=2,
-        decoder_layers=3,
-        geometry_layers=2,
-        num_queries=32,
-        text_width=64,
-        text_heads=4,
-        text_layers=2,
-    ),
+    sam3=UNTRAINED,  # TRAINED, once its weights are good
     sam3d=Sam3dConfig(
         image_size=112,
         dino_patch=14,

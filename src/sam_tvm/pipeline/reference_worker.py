@@ -18,7 +18,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,28 @@ def load_sam3(request: dict[str, Any]) -> tuple[nn.Module, WeightsInfo]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(torch.nan)
-        _load_checkpoint(model, str(source.checkpoint))
+        with torch_file(model, source.checkpoint) as path:
+            _load_checkpoint(model, str(path))
     return model, weights
+
+
+@contextlib.contextmanager
+def torch_file(model: nn.Module, checkpoint: Path) -> Iterator[Path]:
+    """The checkpoint as a file of `torch.save`, which is all that `sam3` reads.
+
+    A safetensors file holds no complex numbers, so the rotary frequencies are added.
+    """
+    if checkpoint.suffix != ".safetensors":
+        yield checkpoint
+        return
+    from sam_tvm.models.checkpoint_file import read_checkpoint
+    from sam_tvm.models.sam3.checkpoint import PREFIX
+
+    frequencies = {PREFIX + k: v for k, v in model.state_dict().items() if v.is_complex()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.pt"
+        torch.save({**frequencies, **read_checkpoint(checkpoint)}, path)
+        yield path
 
 
 def _source(request: dict[str, Any]) -> WeightsSource:
