@@ -36,6 +36,7 @@ def test_tvm_and_eager_are_timed_and_an_engine_that_is_missing_is_a_row(
     job, options = arguments
     missing = replace(engines.ENGINES["openvino"], packages=("no_such_package",))
     monkeypatch.setitem(engines.ENGINES, "openvino", missing)
+    monkeypatch.delenv("COLUMNS", raising=False)  # a width that would cut the bar's text off
     assert run_script(SCRIPT, *options, "--against", "eager", "openvino") == 0
     output = capsys.readouterr()
     assert f"benchmark {SMALL}: tvm float32 " in output.out

@@ -14,7 +14,18 @@ import sam_tvm.runtime
 
 RUNTIME = Path(sam_tvm.runtime.__file__).parent
 ALLOWED = {
-    *("PIL", "ftfy", "numpy", "regex", "safetensors", "tokenizers", "tqdm", "trimesh", "tvm")
+    *(
+        "PIL",
+        "ftfy",
+        "numpy",
+        "regex",
+        "safetensors",
+        "tokenizers",
+        "tqdm",
+        "trimesh",
+        "tvm",
+        "tvm_ffi",
+    )
 }
 
 # Importing torch fails; afterwards the command's exit status is that of the last statement.

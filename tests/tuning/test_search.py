@@ -14,6 +14,7 @@ from sam_tvm.tuning.judge import judge, largest_error
 UNCHANGED = [[], []]  # no step at all
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_a_kill_and_is_judged(function, target, tmp_path, capfd):
     """A killed run leaves its records, the last one half-written."""
     search.search(function, target, tmp_path, 2, seed=0)
