@@ -11,6 +11,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from sam_tvm.kernels.attention.operands import OPERATORS
 from sam_tvm.kernels.attention.views import name_of, permutation
 from sam_tvm.kernels.attention.windows import is_windowed_attention
+from sam_tvm.kernels.rewriting import rewriting_pass
 
 _LOWEST = -3.4028234663852886e38  # the lowest finite float32
 _TINY = 1e-30
@@ -21,16 +22,7 @@ def decompose() -> tvm.ir.transform.Pass:
 
     TVM's own legalisation gives NaN for a query that may see no key; this gives 0, as PyTorch does.
     """
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmDecomposeAttention")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        writer = _Writer(module)
-        for var, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                writer.builder_.update_func(var, writer.visit_expr(function))
-        return writer.builder_.finalize()
-
-    return run
+    return rewriting_pass("SamTvmDecomposeAttention", _Writer)
 
 
 @mutator

@@ -28,6 +28,7 @@ from sam_tvm.kernels.attention.views import name_of
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.vectors import Code, Lanes, index
 from sam_tvm.patches.packed_functions import WINDOWED_ATTENTION
@@ -65,15 +66,9 @@ def place_windows(target: tvm.target.Target | str, precision: str) -> tvm.ir.tra
     target = tvm.target.Target(target)
     unit, bfloat16 = vector_unit(target), panels_for(target, precision).bfloat16
 
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmPlaceWindowedAttention")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        placer = _Placer(module, unit, bfloat16)
-        for var, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                placer.builder_.update_func(var, placer.visit_expr(function))
-        return placer.builder_.finalize()
-
-    return run
+    return rewriting_pass(
+        "SamTvmPlaceWindowedAttention", lambda module: _Placer(module, unit, bfloat16)
+    )
 
 
 def is_windowed_attention(call: relax.Expr) -> bool:

@@ -9,20 +9,12 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.gathered.call import is_gathered_product, sizes_of
+from sam_tvm.kernels.rewriting import rewriting_pass
 
 
 def decompose() -> tvm.ir.transform.Pass:
     """Return a pass that writes gathered products out as rows taken and multiplied."""
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmDecomposeGatheredProducts")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        writer = _Writer(module)
-        for var, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                writer.builder_.update_func(var, writer.visit_expr(function))
-        return writer.builder_.finalize()
-
-    return run
+    return rewriting_pass("SamTvmDecomposeGatheredProducts", _Writer)
 
 
 @mutator

@@ -11,6 +11,7 @@ from sam_tvm.kernels.gathered.call import is_gathered_product, sizes_of
 from sam_tvm.kernels.gathered.kernel import RULE, gathered_function
 from sam_tvm.kernels.gathered.problem import Sizes, choose_tile
 from sam_tvm.kernels.panels import Panels
+from sam_tvm.kernels.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 _WEIGHT = 2  # which of the call's tensors
@@ -26,15 +27,7 @@ def place(target: tvm.target.Target | str) -> tvm.ir.transform.Pass:
     """
     unit = vector_unit(tvm.target.Target(target))
 
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmPlaceGatheredProducts")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        placer = _Placer(module, unit)
-        for var, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                placer.builder_.update_func(var, placer.visit_expr(function))
-        return placer.builder_.finalize()
-
-    return run
+    return rewriting_pass("SamTvmPlaceGatheredProducts", lambda module: _Placer(module, unit))
 
 
 @mutator

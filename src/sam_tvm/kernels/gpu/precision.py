@@ -10,6 +10,8 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from sam_tvm.kernels.rewriting import rewriting_pass
+
 _nn = relax.op.nn
 _MATMUL = "relax.matmul"
 _CONVOLUTIONS = {
@@ -24,16 +26,7 @@ def float16_products() -> tvm.ir.transform.Pass:
 
     A weight depends on parameters alone and is rounded once, when the model is built.
     """
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmFloat16Products")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        writer = _Writer(module)
-        for var, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                writer.builder_.update_func(var, writer.visit_expr(function))
-        return writer.builder_.finalize()
-
-    return run
+    return rewriting_pass("SamTvmFloat16Products", _Writer)
 
 
 @mutator
