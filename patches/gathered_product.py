@@ -7,11 +7,14 @@ The implementation here is plain torch, for any floating-point type; it has no g
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NAME = "sam_tvm::gathered_product"
+from sam_tvm.patches.operators import define
+
 _SCHEMA = (
     "gathered_product(Tensor x, Tensor table, Tensor weight, Tensor bias, Tensor columns,"
     " Tensor offsets, Tensor? start=None) -> Tensor"
@@ -26,10 +29,7 @@ def declare() -> None:
     """Define the operator, once. A program that calls it can only be loaded where it is defined."""
     global _library
     if _library is None:
-        _library = torch.library.Library("sam_tvm", "FRAGMENT")
-        _library.define(_SCHEMA)
-        _library.impl("gathered_product", gathered_product, "CPU")
-        _library.impl("gathered_product", _shape, "Meta")
+        _library = define("sam_tvm", _SCHEMA, gathered_product, _shape)
 
 
 def gathered_product(
@@ -88,12 +88,6 @@ def _taps_at_once(rows: int, taps: int, depth: int) -> int:
 
 
 def _shape(
-    x: Tensor,
-    table: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    columns: Tensor,
-    offsets: Tensor,
-    start: Tensor | None = None,
+    x: Tensor, table: Tensor, weight: Tensor, _: Tensor, columns: Tensor, *__: Any
 ) -> Tensor:
     return x.new_empty(table.shape[0] * columns.shape[0], weight.shape[3])

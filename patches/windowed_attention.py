@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sam_tvm.patches.operators import define
+
 _SCHEMA = "windowed_attention(Tensor qkv, Tensor windows, Tensor slots) -> Tensor"
 
 # Kept for the life of the process: exported programs refer to the operator.
@@ -22,10 +24,7 @@ def declare() -> None:
     """Define the operator, once. A program that calls it can only be loaded where it is defined."""
     global _library
     if _library is None:
-        _library = torch.library.Library("sam_tvm", "FRAGMENT")
-        _library.define(_SCHEMA)
-        _library.impl("windowed_attention", windowed_attention, "CPU")
-        _library.impl("windowed_attention", _shape, "Meta")
+        _library = define("sam_tvm", _SCHEMA, windowed_attention, _shape)
 
 
 def windowed_attention(qkv: Tensor, windows: Tensor, slots: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sam_tvm.patches.attributes import replaced
 from sam_tvm.patches.environment import torchvision_operators
+from sam_tvm.patches.operators import define
 from sam_tvm.patches.patch import Patch
 
 _SCHEMA = (
@@ -37,10 +38,7 @@ def declare() -> None:
     torchvision_operators.declare()
     if _library is not None or torch._C._dispatch_has_kernel("torchvision::roi_align"):
         return
-    _library = torch.library.Library("torchvision", "FRAGMENT")
-    _library.define(_SCHEMA)
-    _library.impl("roi_align", roi_align, "CPU")
-    _library.impl("roi_align", _shape, "Meta")
+    _library = define("torchvision", _SCHEMA, roi_align, _shape)
 
 
 @contextmanager
