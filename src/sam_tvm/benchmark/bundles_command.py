@@ -16,9 +16,9 @@ from sam_tvm.console import Parser
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.detections import best_ious
 from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.manifest import Manifest, read_manifest
-from sam_tvm.runtime.threads import available_cpus
 
 PICTURES = ("chelsea", "coffee")
 TEXTS = ("a cat", "a cup")

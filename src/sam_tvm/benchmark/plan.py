@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from dataclasses import dataclass
 
 from sam_tvm import components
@@ -13,6 +12,7 @@ from sam_tvm.benchmark.engines import ENGINES, Engine, select
 from sam_tvm.benchmark.workload import END_TO_END
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.options import add_job_options, job_from_options
+from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UnknownNameError, UserError
 from sam_tvm.runtime.sparse import VOXEL_LIMIT
 
@@ -45,13 +45,6 @@ class Plan:
     budget_s: float
     timeout_s: float
     voxels: int
-
-
-def default_threads() -> int:
-    """The CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +104,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
             raise UnknownNameError(
                 f"there is no precision {precision!r}; known precisions: {known}"
             )
-    threads = default_threads() if options.threads is None else options.threads
+    threads = available_cpus() if options.threads is None else options.threads
     for name, value in (("rounds", options.rounds), ("threads", threads)):
         if value < 1:
             raise UserError(f"--{name} must be at least 1, not {value}")

@@ -18,9 +18,9 @@ from sam_tvm.models.presets import get_preset
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS
 from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.manifest import read_manifest
-from sam_tvm.runtime.threads import available_cpus
 
 PARTS = ("imports", "model", "picture", "prompt")
 TEXT, THRESHOLD = "a cat", 0.2
