@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from sam_tvm.runtime.manifest import Manifest, check_sizes, verify_files
+from sam_tvm.runtime.replacing import replacing
 
 VARIABLE = "SAM_TVM_CACHE"
 # Files that changed so lately could change again without a new time: systems count it in steps.
@@ -40,8 +40,9 @@ def verify_once(manifest: Manifest) -> None:
     verify_files(manifest)
     newest = max(file.path.stat().st_ctime for file in manifest.files.values())
     if newest < started - _SETTLED_SECONDS and _state(manifest) == seen:
-        with suppress(OSError):  # without a cache folder it is hashed again, nothing worse
-            _write(note, json.dumps(seen))
+        # Without a cache folder it is hashed again, nothing worse.
+        with suppress(OSError), replacing(note) as stream:
+            stream.write(json.dumps(seen))
 
 
 def _folder() -> Path:
@@ -62,11 +63,3 @@ def _state(manifest: Manifest) -> dict[str, object]:
         "manifest": manifest.raw["manifest_sha256"],
         "files": [[s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in stats],
     }
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    Path(temporary).replace(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sam_tvm.runtime.errors import UserError
+from sam_tvm.runtime.replacing import replacing
 
 # Panels, each with the figures that it shows.
 PANELS: dict[str, tuple[str, ...]] = {
@@ -46,14 +46,8 @@ def write_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", ncols=2)
     panels[-1].set_xlabel("steps, of all stages")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as stream:
-            FigureCanvasAgg(figure).print_png(stream)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, "wb") as stream:
+        FigureCanvasAgg(figure).print_png(stream)
 
 
 def _any_has(history: Sequence[dict[str, Any]], names: Sequence[str]) -> bool:

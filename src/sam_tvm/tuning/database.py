@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from tvm import tirx
 from tvm.target import codegen
 
 from sam_tvm.runtime.errors import UserError
+from sam_tvm.runtime.replacing import replacing
 
 FOLDER = Path(__file__).parent
 FORMAT_VERSION = 1
@@ -120,12 +119,5 @@ def write(database: Database, path: Path) -> None:
         for key, record in sorted(database.records.items())
     ]
     text = json.dumps(head)[:-1] + ', "records": {\n' + ",\n".join(lines) + "\n}}\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(text)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,9 +17,9 @@ from sam_tvm.runtime.batch.index import DONE, FAILED, Index
 from sam_tvm.runtime.batch.pictures import Picture
 from sam_tvm.runtime.draw import Finding, draw_overlay
 from sam_tvm.runtime.errors import UserError
+from sam_tvm.runtime.replacing import PARTIAL, replacing
 
 ANNOTATIONS, OVERLAYS, MERGED = "annotations", "overlays", "coco.json"
-_PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Batch:
     def _tidy(self) -> None:
         """Remove what a killed run was writing."""
         for folder in (self.folder, self.folder / ANNOTATIONS, self.folder / OVERLAYS):
-            for path in folder.glob(f"**/{_PARTIAL}*" if folder != self.folder else f"{_PARTIAL}*"):
+            for path in folder.glob(f"**/{PARTIAL}*" if folder != self.folder else f"{PARTIAL}*"):
                 path.unlink()
 
     def _annotations(self, name: str) -> Path:
@@ -115,9 +113,9 @@ class Batch:
         height, width = image.shape[:2]
         held = coco.picture_json(picture.name, (height, width), self.texts, findings)
         if self.overlays:
-            with _replacing(self.folder / OVERLAYS / f"{picture.name}.png", "wb") as file:
+            with replacing(self.folder / OVERLAYS / f"{picture.name}.png", "wb") as file:
                 draw_overlay(image, findings).save(file, format="PNG")
-        with _replacing(self._annotations(picture.name), "w") as file:
+        with replacing(self._annotations(picture.name)) as file:
             coco.write_json(file, held)
         index.add(picture, DONE, found=[len(finding.scores) for finding in findings])
 
@@ -125,21 +123,5 @@ class Batch:
         """Write the results of all pictures as one file."""
         names = [p.name for p in self.pictures if self._is_done(index, p)]
         parts = (self._annotations(name) for name in names)
-        with _replacing(self.folder / MERGED, "w") as file:
+        with replacing(self.folder / MERGED) as file:
             coco.write_merged(file, self.texts, parts, self.settings)
-
-
-@contextmanager
-def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
-    """Open a file that takes the place of `path` when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
