@@ -7,7 +7,7 @@ from sam_tvm.training.held_out import UNSEEN, UNSEEN_EVERY, make_case
 from sam_tvm.training.phrases import absent_phrase, present_phrase
 from sam_tvm.training.prompts import any_prompt, box_prompt, refined_prompt
 from sam_tvm.training.scenes import TRAINING, VALIDATION, draw_scene, generator
-from sam_tvm.training.vocabulary import COLOURS, HELD_OUT, SHAPES, SIZES, UNKNOWN, plural
+from sam_tvm.training.vocabulary import COLOURS, HELD_OUT, PAIRS, SHAPES, SIZES, UNKNOWN, plural
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,26 @@ def test_absent_phrases_name_nothing_and_no_pair_that_is_held_out(scenes, rng):
         assert (wanted.get("colour"), wanted.get("shape")) not in HELD_OUT
         unknown += not phrase.known
     assert 5 < unknown < 60
+
+
+@pytest.mark.parametrize("make", [present_phrase, absent_phrase])
+def test_no_phrase_teaches_that_a_held_out_pair_is_never_there(scenes, rng, make):
+    shapes = 0
+    for scene in scenes:
+        colours = {thing.colour for thing in scene.things}
+        for phrase in (make(rng, scene) for _ in range(4)):
+            shape = dict(phrase.wanted).get("shape")
+            assert not {(colour, shape) for colour in colours} & HELD_OUT
+            shapes += shape is not None
+    assert shapes > 100
+
+
+def test_a_phrase_about_a_held_out_pair_can_be_asked_for(rng):
+    pair = ("red", "star")
+    scene = draw_scene(rng, 64, 1, PAIRS, pair)
+    asked = {present_phrase(rng, scene, frozenset()).wanted for _ in range(60)}
+    assert (("colour", "red"), ("shape", "star")) in asked
+    assert all("shape" not in dict(present_phrase(rng, scene).wanted) for _ in range(60))
 
 
 def test_box_asks_for_all_of_its_objects_pair(scenes, rng):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from sam_tvm.training.phrases import VALUES
 from sam_tvm.training.prompts import TrainingPrompt
 from sam_tvm.training.scenes import Scene
-from sam_tvm.training.vocabulary import UNNAMED
+from sam_tvm.training.vocabulary import HELD_OUT, UNNAMED
 
 # Classes of a token by attribute: nothing, or one of the attribute's values.
 CLASSES = {attribute: 1 + len(values) for attribute, values in VALUES.items()}
@@ -70,10 +70,26 @@ def owner_at_tokens(scene: Scene, grid: int) -> np.ndarray:
     return scene.owner[np.ix_(centres, centres)].astype(np.int64)
 
 
+def _untaught_shapes() -> Tensor:
+    """(colours, shapes) bool, by class: pairs that training never shows."""
+    untaught = torch.zeros(CLASSES["colour"], CLASSES["shape"], dtype=torch.bool)
+    for colour, shape in HELD_OUT:
+        row = 1 + VALUES["colour"].index(colour)
+        untaught[row, 1 + VALUES["shape"].index(shape)] = True
+    return untaught
+
+
 def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-    """Sum over the attributes of the weighted mean cross-entropy of the tokens."""
+    """Sum over the attributes of the weighted mean cross-entropy of the tokens.
+
+    The shape that a token's colour is never shown with is no class of its: else the loss would
+    teach to rule it out by the colour.
+    """
+    named = dict(zip(CLASSES, logits, strict=True))
+    colours = labels[:, tuple(CLASSES).index("colour")].clamp(min=0)
+    named["shape"] = named["shape"].masked_fill(_untaught_shapes()[colours], -torch.inf)
     total = labels.new_zeros((), dtype=torch.float32)
-    for values, wanted in zip(logits, labels.unbind(1), strict=True):
+    for values, wanted in zip(named.values(), labels.unbind(1), strict=True):
         weight = torch.where(wanted > 0, FOREGROUND_WEIGHT, (wanted == 0).float())
         entropy = F.cross_entropy(values.movedim(-1, 1), wanted, reduction="none")
         total = total + (entropy * weight).sum() / weight.sum()

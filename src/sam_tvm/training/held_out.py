@@ -81,7 +81,7 @@ def validation_cases(count: int = 100) -> list[Case]:
 
 
 def _phrase(rng: np.random.Generator, scene: Scene) -> TrainingPrompt:
-    phrase = present_phrase(rng, scene)
+    phrase = present_phrase(rng, scene, frozenset())
     return TrainingPrompt(phrase.text, phrase.named, phrase.named)
 
 

@@ -50,15 +50,43 @@ class Phrase:
     known: bool = True
 
 
-def present_phrase(rng: np.random.Generator, scene: Scene, about: Thing | None = None) -> Phrase:
-    """A phrase that names one or several objects: `about`, or a random one, and those like it."""
-    thing = about or scene.things[rng.integers(len(scene.things))]
-    wanted = tuple(
+def present_phrase(
+    rng: np.random.Generator, scene: Scene, forbidden: frozenset[tuple[str, str]] = HELD_OUT
+) -> Phrase:
+    """A phrase that names one or several objects: a random one, and those like it.
+
+    For `forbidden` see `teaches_absence`.
+    """
+    for _ in range(ATTEMPTS):
+        wanted = _attributes(rng, scene.things[rng.integers(len(scene.things))])
+        if not teaches_absence(scene, wanted, forbidden):
+            break
+    else:
+        wanted = tuple(pair for pair in wanted if pair[0] != "shape")
+    return Phrase(_worded(rng, wanted), wanted, _matches(scene, wanted))
+
+
+def _attributes(rng: np.random.Generator, thing: Thing) -> tuple[tuple[str, str], ...]:
+    return tuple(
         (attribute, getattr(thing, attribute))
         for attribute in _form(rng)
         if getattr(thing, attribute) != UNNAMED
     )
-    return Phrase(_worded(rng, wanted), wanted, _matches(scene, wanted))
+
+
+def teaches_absence(
+    scene: Scene,
+    wanted: tuple[tuple[str, str], ...],
+    forbidden: frozenset[tuple[str, str]] = HELD_OUT,
+) -> bool:
+    """Whether a phrase would teach that pairs in `forbidden` are never there.
+
+    They are never drawn, so an object of a pair's colour is never right where the pair's shape is
+    asked for: from such questions a model learns to tell by the colour that it is another shape.
+    """
+    asked = dict(wanted)
+    colours = {thing.colour for thing in scene.things} | {asked.get("colour")}
+    return any((colour, asked.get("shape")) in forbidden for colour in colours)
 
 
 def absent_phrase(
@@ -66,8 +94,7 @@ def absent_phrase(
 ) -> Phrase:
     """A phrase that names no object; most are one attribute away from one that does.
 
-    Colours with shapes in `forbidden` are not named: the training must not teach that they are
-    never there.
+    For `forbidden` see `teaches_absence`.
     """
     if rng.random() < UNKNOWN_SHARE:
         return _unknown(rng)
@@ -82,10 +109,8 @@ def absent_phrase(
         for attribute in rng.permutation(form)[: 1 + int(rng.random() < 0.3)]:
             values = VALUES[attribute]
             wanted[str(attribute)] = values[rng.integers(len(values))]
-        if (wanted.get("colour"), wanted.get("shape")) in forbidden:
-            continue
         items = tuple(wanted.items())
-        if not _matches(scene, items):
+        if not teaches_absence(scene, items, forbidden) and not _matches(scene, items):
             return Phrase(_worded(rng, items), items, ())
     return _unknown(rng)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -58,10 +59,9 @@ class Recent:
 
     def means(self) -> dict[str, float]:
         """The mean of each figure over the steps that have it, NaN apart; then start anew."""
-        names = {name: None for entry in self.entries for name in entry}
-        values = {
-            name: [entry[name] for entry in self.entries if entry.get(name) == entry.get(name)]
-            for name in names
-        }
+        kept: dict[str, list[float]] = {}
+        for entry in self.entries:
+            for name, value in entry.items():
+                kept.setdefault(name, []).extend([] if np.isnan(value) else [value])
         self.entries = []
-        return {n: float(np.mean([v for v in got if v is not None])) for n, got in values.items()}
+        return {n: float(np.mean(values)) if values else math.nan for n, values in kept.items()}
