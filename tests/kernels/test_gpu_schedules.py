@@ -1,7 +1,11 @@
 """Loops for GPUs: what TVM's schedules do not fit gets those of another rule, or a clear error."""
 
+import math
+
+import numpy as np
 import pytest
 import tvm
+import tvm_ffi
 from tvm import relax, s_tir, tirx
 from tvm.script import tirx as T
 
@@ -115,3 +119,20 @@ def test_products_of_float16_have_float32_sums():
     assert text.count("R.astype(") == 4
     assert text.count('out_dtype="float32"') == 2
     assert rules(module, precision="float16")
+
+
+@pytest.mark.parametrize(("target", "infinite"), [("webgpu", False), (TARGET, True)])
+def test_webgpu_is_given_no_infinite_constant(target, infinite):
+    def clipped(x):
+        return relax.op.clip(x, -math.inf, 1.0)
+
+    resolved = targets.resolve(target)
+    with resolved, tvm.transform.PassContext(opt_level=3):
+        lowered = pipeline(resolved)(device_placement("float32")(program(clipped, (5, 7))))
+    constants: list[float] = []
+    for _, function in lowered.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            tvm_ffi.structural_walk(
+                function.body, (tirx.FloatImm, lambda value: constants.append(value.value))
+            )
+    assert min(constants) == (-math.inf if infinite else np.finfo(np.float32).min)

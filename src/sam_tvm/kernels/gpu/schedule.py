@@ -18,6 +18,7 @@ from tvm.s_tir.stmt import SBlock
 
 from sam_tvm.kernels.default import RULE
 from sam_tvm.kernels.gpu import elements
+from sam_tvm.kernels.gpu.finite import finite_constants
 from sam_tvm.kernels.gpu.limits import exceeded
 
 _EXPLICIT = "pragma_unroll_explicit"
@@ -74,7 +75,7 @@ def passes(target: tvm.target.Target) -> list[tvm.ir.transform.Pass]:
             module[var] = function
         return module
 
-    return [run]
+    return [run, finite_constants()] if target.kind.name == "webgpu" else [run]
 
 
 def schedule_function(function: tirx.PrimFunc, target: tvm.target.Target) -> tirx.PrimFunc:
