@@ -10,7 +10,7 @@ from safetensors import safe_open
 from sam_tvm import components
 from sam_tvm.cli import main
 from sam_tvm.pipeline import commands
-from sam_tvm.pipeline.detections import Detections
+from sam_tvm.pipeline.detections import OF_RANDOM_WEIGHTS, Detections
 from sam_tvm.pipeline.report import read_report
 from sam_tvm.pipeline.rounded_weights import MIN_MEAN_IOU, compare_rounded
 from sam_tvm.runtime import Segmenter
@@ -75,9 +75,9 @@ def test_masks_that_do_not_overlap_fail():
     masks[:, :4] = True
     boxes, scores = np.zeros((6, 4), np.float32), np.ones(6, np.float32)
     reference = Detections(masks, boxes, scores)
-    assert compare_rounded(reference, reference, empty=False)["passed"]
+    assert compare_rounded(reference, reference, OF_RANDOM_WEIGHTS)["passed"]
     for wrong in (Detections(~masks, boxes, scores), Detections(masks[:0], boxes[:0], scores[:0])):
-        row = compare_rounded(wrong, reference, empty=False)
+        row = compare_rounded(wrong, reference, OF_RANDOM_WEIGHTS)
         assert not row["passed"]
         assert row["mask_iou_mean"] == 0
         assert "overlap" in row["reason"]

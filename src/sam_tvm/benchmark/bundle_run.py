@@ -83,7 +83,7 @@ class BundleRun:
                 threshold = float(held["threshold"])
         else:
             segmenter.set_confidence_threshold(-1.0, state)
-            threshold = widest_gap_threshold(state["scores"], empty=False)
+            threshold = widest_gap_threshold(state["scores"])
         segmenter.set_confidence_threshold(threshold, state)
         np.savez_compressed(
             self.results / name,

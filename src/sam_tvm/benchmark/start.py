@@ -18,6 +18,7 @@ from sam_tvm.benchmark.process import Phase
 
 if TYPE_CHECKING:  # nothing more is imported than what is timed
     from sam_tvm.benchmark.workload import Segmenting
+    from sam_tvm.models.source import WeightsSource
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,10 @@ class TorchStart:
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """Write random weights as a checkpoint, in a process whose memory is gone afterwards."""
+    """Write weights in Meta's format, in a process whose memory is gone afterwards."""
 
     preset: str
-    seed: int
+    source: WeightsSource
     path: Path
 
     def run(self, phase: Phase) -> None:
@@ -170,5 +171,6 @@ class SavedCheckpoint:
 
         phase("building")
         with reference_environment():
-            model, _ = load_model(get_preset(self.preset), seed=self.seed)
+            source = self.source
+            model, _ = load_model(get_preset(self.preset), source.checkpoint, source.seed)
         save_reference_checkpoint(model, self.path)

@@ -16,14 +16,14 @@ from sam_tvm.benchmark.start import BundleStart, SavedCheckpoint, Start, TorchSt
 from sam_tvm.console import Parser
 from sam_tvm.models.presets import get_preset
 from sam_tvm.pipeline import files
-from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS
-from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.pipeline.job import DEFAULT_ARTIFACTS, Job
+from sam_tvm.pipeline.pictures import DRAWN, load_picture
 from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.manifest import read_manifest
 
 PARTS = ("imports", "model", "picture", "prompt")
-TEXT, THRESHOLD = "a cat", 0.2
+TEXT, THRESHOLD = "red circle", 0.2
 Make = Callable[[float], Task]
 
 
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.no_torch:
             checkpoint = options.checkpoint or scratch / "sam3.pt"
             if options.checkpoint is None:
-                task = SavedCheckpoint(options.preset, 0, checkpoint)
+                source = Job(get_preset(options.preset)).source("sam3")
+                task = SavedCheckpoint(options.preset, source, checkpoint)
                 run_task(task, limits, scratch / "checkpoint.log")
             makers["PyTorch"] = _torch_maker(options.preset, checkpoint, picture, limits.threads)
         starts = _measure(makers, limits, options.rounds, scratch)
@@ -73,8 +74,12 @@ def _options(arguments: Sequence[str] | None) -> Any:
     parser.add_argument(
         "--bundle", type=Path, action="append", help="folder or archive; may be repeated"
     )
-    parser.add_argument("--checkpoint", type=Path, help="PyTorch's weights (default: random)")
-    parser.add_argument("--picture", default="chelsea", help="a file or a skimage.data name")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="PyTorch's weights: Meta's file (default: the preset's)"
+    )
+    parser.add_argument(
+        "--picture", default=DRAWN, help="a file, a skimage.data name, or drawn (default)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (default 5)")
     parser.add_argument("--threads", type=int, help="for both alike (default: all cores)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds of one process")

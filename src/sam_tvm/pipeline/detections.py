@@ -12,8 +12,39 @@ MIN_MASK_IOU = 0.999
 MAX_BOX_ERROR_PX = 0.5
 MAX_SCORE_ERROR = 1e-4
 PEER_MARGIN = 0.02  # of mean mask overlap
-# What a case must be to count (an empty one aside).
-FEWEST, MOST = 5, 100
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the reference must find in a round for the round to be a test.
+
+    Attributes:
+        fewest: detections.
+        most: detections.
+        shaped: no mask may be empty or full.
+    """
+
+    fewest: int
+    most: int
+    shaped: bool
+
+
+NOTHING = Counted(0, 0, shaped=False)
+# Scores of random weights lie close together: any number of objects can be had.
+OF_RANDOM_WEIGHTS = Counted(5, 100, shaped=True)
+OF_REAL_WEIGHTS = Counted(1, 100, shaped=False)
+
+
+def counted(empty: bool, random: bool) -> Counted:
+    """What is asked of a round's reference.
+
+    Args:
+        empty: nothing may be found.
+        random: the weights are random.
+    """
+    if empty:
+        return NOTHING
+    return OF_RANDOM_WEIGHTS if random else OF_REAL_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -31,19 +62,19 @@ class Detections:
     scores: np.ndarray
 
 
-def widest_gap_threshold(scores: np.ndarray, empty: bool) -> float:
+def widest_gap_threshold(scores: np.ndarray, wanted: Counted = OF_RANDOM_WEIGHTS) -> float:
     """A threshold in the widest gap between scores, so that float error cannot cross it.
 
     Args:
         scores: all queries' scores, (Q,).
-        empty: put it above the highest score instead.
+        wanted: how many are to lie above it.
     """
     ranked = np.sort(np.asarray(scores, np.float64))[::-1]
-    if empty:
+    if not wanted.most:
         return float((1 + ranked[0]) / 2)
-    last = min(MOST, len(ranked) - 1)
-    gaps = ranked[FEWEST - 1 : last] - ranked[FEWEST : last + 1]
-    index = FEWEST - 1 + int(gaps.argmax())
+    first, last = wanted.fewest - 1, min(wanted.most, len(ranked) - 1)
+    gaps = ranked[first:last] - ranked[first + 1 : last + 1]
+    index = first + int(gaps.argmax())
     return float((ranked[index] + ranked[index + 1]) / 2)
 
 
@@ -55,19 +86,19 @@ def mask_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
 
 
-def why_not_counted(reference: Detections, empty: bool) -> str | None:
+def why_not_counted(reference: Detections, wanted: Counted) -> str | None:
     """Why a reference result is no test: too few or too many objects, empty or full masks."""
     count = len(reference.scores)
-    if empty:
-        return None if count == 0 else f"the reference found {count} objects in an empty case"
-    if not FEWEST <= count <= MOST:
-        return f"the reference found {count} objects, not {FEWEST} to {MOST}"
+    if not wanted.fewest <= count <= wanted.most:
+        return f"the reference found {count} objects, not {wanted.fewest} to {wanted.most}"
+    if not wanted.shaped:
+        return None
     share = reference.masks.reshape(count, -1).mean(1)
     trivial = int(((share == 0) | (share == 1)).sum())
     return f"{trivial} of the reference's masks are empty or full" if trivial else None
 
 
-def compare_detections(ours: Detections, reference: Detections, empty: bool) -> dict[str, Any]:
+def compare_detections(ours: Detections, reference: Detections, wanted: Counted) -> dict[str, Any]:
     """The report's figures for one round.
 
     Queries keep their order in both, so equal counts with near-equal boxes are the same set.
@@ -91,7 +122,7 @@ def compare_detections(ours: Detections, reference: Detections, empty: bool) -> 
         and row["max_box_error_px"] <= MAX_BOX_ERROR_PX
         and row["max_score_error"] <= MAX_SCORE_ERROR
     )
-    reason = why_not_counted(reference, empty) or (None if within else "outside the limits")
+    reason = why_not_counted(reference, wanted) or (None if within else "outside the limits")
     row["passed"] = reason is None
     return row if reason is None else {**row, "reason": reason}
 
@@ -107,7 +138,7 @@ def best_ious(found: Detections, reference: Detections) -> np.ndarray:
 
 
 def compare_with_peer(
-    ours: Detections, peer: Detections, reference: Detections, empty: bool
+    ours: Detections, peer: Detections, reference: Detections, wanted: Counted
 ) -> dict[str, Any]:
     """The report's figures for one round in a precision below float32.
 
@@ -133,7 +164,7 @@ def compare_with_peer(
         row["max_score_error"] = float(np.abs(ours.scores - reference.scores).max(initial=0.0))
     close = row["mask_iou_mean"] >= row["torch_mask_iou_mean"] - PEER_MARGIN
     counted = row["same_detections"] or not row["torch_same_detections"]
-    reason = why_not_counted(reference, empty)
+    reason = why_not_counted(reference, wanted)
     if not (close and counted):
         reason = reason or "further from float32 than PyTorch's autocast"
     row["passed"] = reason is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from tqdm import tqdm
 from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
 from sam_tvm.models.weights import identity
 from sam_tvm.pipeline import keys
-from sam_tvm.pipeline.detections import Detections, compare_detections, compare_with_peer
+from sam_tvm.pipeline.detections import (
+    Detections,
+    compare_detections,
+    compare_with_peer,
+    counted,
+)
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.reference import request
@@ -29,6 +35,8 @@ WORKER_SOURCES = (
     "pipeline/reference_worker.py",
     "pipeline/pictures.py",
     "pipeline/detections.py",
+    "training/scenes.py",
+    "training/showcase.py",
 )
 MODEL = "sam3"
 
@@ -117,24 +125,42 @@ def _finding(prompts: tuple[Prompt, ...], state: dict[str, Any]) -> Finding:
     return Finding(text, boxes, points, state["masks"], state["boxes"], state["scores"])
 
 
-def _run_case(
-    segmenter: Segmenter,
-    case: EndToEndCase,
-    reference: Path,
-    peer: Path | None,
-    rounded: bool,
-    results: Path,
-) -> list[dict[str, Any]]:
-    """Compare one case round by round, and write what was found as pictures and JSON.
+@dataclass(frozen=True)
+class _Yardstick:
+    """What a bundle's detections are compared with.
 
-    `peer` holds what PyTorch finds in the bundle's precision, where that is not float32; `rounded`
-    says that the bundle's weights are rounded.
+    Attributes:
+        reference: the folder of what PyTorch finds in float32.
+        peer: of what it finds in the bundle's precision, where that is another.
+        rounded: the bundle's weights are rounded.
+        random: the weights are random.
     """
+
+    reference: Path
+    peer: Path | None
+    rounded: bool
+    random: bool
+
+    def compare(self, ours: Detections, case: EndToEndCase, index: int) -> dict[str, Any]:
+        """The report's figures for one round."""
+        expected, _ = _stored(self.reference, case, index)
+        wanted = counted(case.empty, self.random)
+        if self.rounded:
+            return compare_rounded(ours, expected, wanted)
+        if self.peer is None:
+            return compare_detections(ours, expected, wanted)
+        return compare_with_peer(ours, _stored(self.peer, case, index)[0], expected, wanted)
+
+
+def _run_case(
+    segmenter: Segmenter, case: EndToEndCase, yardstick: _Yardstick, results: Path
+) -> list[dict[str, Any]]:
+    """Compare one case round by round, and write what was found as pictures and JSON."""
     rows, findings = [], []
     picture = load_picture(case.picture)
     state = segmenter.set_image(picture)
     for index, prompts in enumerate(case.rounds):
-        expected, threshold = _stored(reference, case, index)
+        _, threshold = _stored(yardstick.reference, case, index)
         segmenter.reset_all_prompts(state)
         segmenter.set_confidence_threshold(threshold)
         for prompt in prompts:
@@ -149,13 +175,7 @@ def _run_case(
             "prompt": _prompt_row(prompts),
             "threshold": threshold,
         }
-        if rounded:
-            row = compare_rounded(ours, expected, case.empty)
-        elif peer is None:
-            row = compare_detections(ours, expected, case.empty)
-        else:
-            row = compare_with_peer(ours, _stored(peer, case, index)[0], expected, case.empty)
-        rows.append({**header, **row})
+        rows.append({**header, **yardstick.compare(ours, case, index)})
     pixels = np.asarray(picture.convert("RGB"))
     write_results(results / case.name, pixels, findings, {"picture": case.picture})
     return rows
@@ -181,13 +201,14 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
         return [_failure(case, missing) for case in CASES], {MODEL: weights}
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
-    rounded = job.weights == "int8"
-    own = peer is None and not rounded
+    random = job.source(MODEL).checkpoint is None
+    yardstick = _Yardstick(reference, peer, job.weights == "int8", random)
+    own = peer is None and not yardstick.rounded
     results = job.folder / ("end_to_end" if own else f"end_to_end-{job.build_name}")
     rows: list[dict[str, Any]] = []
     for case in tqdm(CASES, desc="end to end", unit="case"):
         try:
-            rows += _run_case(segmenter, case, reference, peer, rounded, results)
+            rows += _run_case(segmenter, case, yardstick, results)
         except Exception as error:
             rows.append(_failure(case, one_line(error)))
     return rows, {MODEL: weights}

@@ -19,7 +19,7 @@ from sam_tvm.components.sam3.end_to_end import CASES, EndToEndCase, Prompt
 from sam_tvm.models.presets import get_preset
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.pipeline import files
-from sam_tvm.pipeline.detections import widest_gap_threshold
+from sam_tvm.pipeline.detections import Counted, counted, widest_gap_threshold
 from sam_tvm.pipeline.pictures import load_picture
 from sam_tvm.pipeline.quiet import silence_harmless_warnings
 from sam_tvm.pipeline.reference_worker import (
@@ -55,14 +55,18 @@ def apply_prompt(processor: Any, prompt: Prompt, state: dict) -> dict:
 
 
 def run_round(
-    processor: Any, prompts: tuple[Prompt, ...], state: dict, empty: bool, threshold: float | None
+    processor: Any,
+    prompts: tuple[Prompt, ...],
+    state: dict,
+    wanted: Counted,
+    threshold: float | None,
 ) -> dict[str, np.ndarray]:
     """Detections after the prompts, at a threshold that the scores give where it is None."""
     processor.set_confidence_threshold(-1.0)
     for prompt in prompts:
         apply_prompt(processor, prompt, state)
     if threshold is None:
-        threshold = widest_gap_threshold(as_array(state["scores"]), empty)
+        threshold = widest_gap_threshold(as_array(state["scores"]), wanted)
     processor.set_confidence_threshold(threshold, state)
     return {
         "threshold": np.float64(threshold),
@@ -73,7 +77,9 @@ def run_round(
 
 
 @torch.inference_mode()
-def run_case(processor: Any, case: EndToEndCase, folder: Path, thresholds: Path | None) -> None:
+def run_case(
+    processor: Any, case: EndToEndCase, folder: Path, wanted: Counted, thresholds: Path | None
+) -> None:
     """Run one case and write each round's detections to ``<case>_<round>.npz``."""
     state = processor.set_image(load_picture(case.picture).convert("RGB"))
     for index, prompts in enumerate(case.rounds):
@@ -83,7 +89,7 @@ def run_case(processor: Any, case: EndToEndCase, folder: Path, thresholds: Path 
         if thresholds is not None:
             with np.load(thresholds / name) as arrays:
                 threshold = float(arrays["threshold"])
-        save_arrays(folder / name, run_round(processor, prompts, state, case.empty, threshold))
+        save_arrays(folder / name, run_round(processor, prompts, state, wanted, threshold))
 
 
 def main() -> int:
@@ -101,7 +107,8 @@ def main() -> int:
         thresholds = Path(request["thresholds"]) if request["thresholds"] else None
         with evaluation(model, request["precision"]):
             for case in tqdm(CASES, desc="Sam3Processor", unit="case"):
-                run_case(processor, case, folder, thresholds)
+                wanted = counted(case.empty, random=request["checkpoint"] is None)
+                run_case(processor, case, folder, wanted, thresholds)
     assert_unpatched()
     files.write_json(folder / "result.json", {"key": request["key"], "weights": weights.record()})
     return 0

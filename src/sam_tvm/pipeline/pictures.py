@@ -1,4 +1,4 @@
-"""The pictures of the end-to-end cases, from scikit-image or from a file."""
+"""The pictures of the end-to-end cases: scikit-image's, the drawn one, or a file's."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from pathlib import Path
 from PIL import Image
 
 from sam_tvm.runtime.errors import UnknownNameError
+from sam_tvm.training.showcase import showcase
+
+DRAWN = "drawn"
 
 
 def load_picture(name: str) -> Image.Image:
     """The picture `name` (``chelsea``; ``camera:L`` in grey; ``rocket:turned``), or of that file.
+
+    ``drawn`` is `sam_tvm.training.showcase`, which the tiny preset's weights were trained for.
 
     Raises:
         UnknownNameError: if there is neither.
     """
     if Path(name).is_file():
         return Image.open(name)
+    if name == DRAWN:
+        return Image.fromarray(showcase().image)
     from skimage import data
 
     function, _, change = name.partition(":")

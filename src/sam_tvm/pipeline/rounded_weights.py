@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from sam_tvm.pipeline.detections import Detections, best_ious, why_not_counted
+from sam_tvm.pipeline.detections import Counted, Detections, best_ious, why_not_counted
 
 MIN_MEAN_IOU = 0.9
 
 
-def compare_rounded(ours: Detections, reference: Detections, empty: bool) -> dict[str, Any]:
+def compare_rounded(ours: Detections, reference: Detections, wanted: Counted) -> dict[str, Any]:
     """The report's figures for one round of a bundle with rounded weights.
 
     Rounding may move a score across the threshold and a mask's edge by pixels: a round passes if
@@ -30,7 +30,7 @@ def compare_rounded(ours: Detections, reference: Detections, empty: bool) -> dic
     if row["same_detections"]:
         row["max_box_error_px"] = float(np.abs(ours.boxes - reference.boxes).max(initial=0.0))
         row["max_score_error"] = float(np.abs(ours.scores - reference.scores).max(initial=0.0))
-    reason = why_not_counted(reference, empty)
+    reason = why_not_counted(reference, wanted)
     if row["mask_iou_mean"] < MIN_MEAN_IOU:
         reason = reason or f"masks overlap by less than {MIN_MEAN_IOU} with those of float32"
     row["passed"] = reason is None

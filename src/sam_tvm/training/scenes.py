@@ -115,6 +115,14 @@ def draw_scene(
         owner = _owner_map(things, side)
         if _all_visible(owner, things):
             break
+    return paint(rng, things, side, dull)
+
+
+def paint(
+    rng: np.random.Generator, things: tuple[Thing, ...], side: int, dull: np.ndarray
+) -> Scene:
+    """Draw given objects on a random background of a colour (3,), with noise."""
+    owner = _owner_map(things, side)
     image = _blend(_background(rng, side, dull), _layer(things, side))
     noise = rng.standard_normal((side, side, 1), dtype=np.float32) * rng.uniform(0, 8)
     return Scene(np.clip(image + noise, 0, 255).astype(np.uint8), owner, things)
@@ -162,20 +170,28 @@ def _pair(
 def _ink(rng: np.random.Generator, colour: str, background: np.ndarray) -> tuple[int, int, int]:
     """A shade of a named colour, or one that is far from all of them and from the background."""
     if colour != UNNAMED:
-        shade = np.array(COLOURS[colour]) + rng.normal(0, 9, 3)
-    else:
-        shade = rng.uniform(0, 255, 3)
-        while has_a_name(shade) or np.linalg.norm(background - shade) < UNLIKE:
-            shade = rng.uniform(0, 255, 3)
-    red, green, blue = np.clip(shade, 0, 255).astype(int).tolist()
+        return shade(rng, colour)
+    drawn = rng.uniform(0, 255, 3)
+    while has_a_name(drawn) or np.linalg.norm(background - drawn) < UNLIKE:
+        drawn = rng.uniform(0, 255, 3)
+    return _bytes(drawn)
+
+
+def shade(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
+    """A shade of a colour of `COLOURS`, as red, green and blue of 0 to 255."""
+    return _bytes(np.array(COLOURS[colour]) + rng.normal(0, 9, 3))
+
+
+def _bytes(values: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = np.clip(values, 0, 255).astype(int).tolist()
     return red, green, blue
 
 
-def has_a_name(shade: np.ndarray) -> bool:
+def has_a_name(ink: np.ndarray) -> bool:
     """Whether one would call red, green and blue of 0 to 255 by one of the names of `COLOURS`."""
-    if min(math.dist(shade, known) for known in COLOURS.values()) < UNLIKE:
+    if min(math.dist(ink, known) for known in COLOURS.values()) < UNLIKE:
         return True
-    hue, saturation, value = colorsys.rgb_to_hsv(*(shade / 255))
+    hue, saturation, value = colorsys.rgb_to_hsv(*(ink / 255))
     apart = (abs(hue - colorsys.rgb_to_hsv(*known)[0]) for known in COLOURS.values())
     near = min(min(angle, 1 - angle) for angle in apart) < UNLIKE_HUE
     return near and saturation > PALE and value > DARK

@@ -1,6 +1,7 @@
 """SAM3's end-to-end cases: pictures and prompts on which the whole port is compared.
 
-Pictures are scikit-image's (public domain or CC0), of several sizes and aspect ratios.
+Photographs are scikit-image's (public domain or CC0), of several sizes and aspect ratios; the drawn
+picture is what the tiny preset's weights were trained for.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class EndToEndCase:
     Attributes:
         name: of the case.
         picture: name of a function in `skimage.data`, with ``:L`` or ``:RGBA`` to convert it, or
-            ``:turned`` by a quarter.
+            ``:turned`` by a quarter; or ``drawn``, which is `sam_tvm.training.showcase`.
         rounds: prompts between resets; the detections after each round are compared.
         empty: the threshold is put above every score, so that nothing may be found.
     """
@@ -43,6 +44,9 @@ class EndToEndCase:
 
 
 CAT_FACE = (0.45, 0.40, 0.40, 0.55)
+# Of the drawn picture.
+LARGE_RED_CIRCLE = (0.22, 0.24, 0.38, 0.38)
+SMALL_YELLOW_STAR = (0.51, 0.20, 0.22, 0.23)
 
 CASES = (
     EndToEndCase("text", "chelsea", ((Prompt("text", "a cat"),),)),
@@ -66,5 +70,12 @@ CASES = (
     EndToEndCase("grey_picture", "camera:L", ((Prompt("text", "the camera"),),)),
     EndToEndCase("transparent_picture", "logo:RGBA", ((Prompt("text", "a snake"),),)),
     EndToEndCase("tall_picture", "rocket:turned", ((Prompt("text", "a rocket"),),)),
+    EndToEndCase("drawn_text", "drawn", ((Prompt("text", "red circle"),),)),
+    EndToEndCase("drawn_box", "drawn", ((Prompt("box", SMALL_YELLOW_STAR),),)),
+    EndToEndCase(
+        "drawn_negative_box",
+        "drawn",
+        ((Prompt("text", "circle"), Prompt("box", LARGE_RED_CIRCLE, False)),),
+    ),
     EndToEndCase("empty", "chelsea", ((Prompt("text", "an elephant"),),), empty=True),
 )
