@@ -14,8 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_job_options(parser, weights=False, target=False)
     parser.add_argument("--scenes", type=int, default=500, help="held-out ones (default: 500)")
     options = parser.parse_args(arguments)
+    from sam_tvm.pipeline.quality import FILE, measure
     from sam_tvm.pipeline.recorded import with_recorded_weights
-    from sam_tvm.training.quality_report import FILE, measure
 
     job = with_recorded_weights(job_from_options(options))
     content = measure(job, options.scenes)

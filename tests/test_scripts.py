@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 
 from sam_tvm import components
@@ -226,3 +227,18 @@ def test_update_todo_writes_the_table(ported, run_script, tmp_path):
     assert (lines[0], lines[-1]) == ("before", "after")
     row = next(line for line in lines if line.startswith(f"| {SMALL} |"))
     assert row.startswith(f"| {SMALL} | x | x | x | x |")
+
+
+def test_the_readmes_pictures_are_drawn_from_the_overlays(ported, run_script, tmp_path):
+    arguments = ("--artifacts", str(ported.artifacts), "--out", str(tmp_path))
+    assert run_script("draw_readme_picture.py", *arguments) == 0
+    with Image.open(tmp_path / "drawn.png") as drawn, Image.open(tmp_path / "segmented.png") as row:
+        assert row.width > 3 * drawn.width
+        assert row.height > drawn.height
+
+
+def test_without_overlays_there_is_no_picture_for_the_readme(run_script, tmp_path, capsys):
+    arguments = ("--artifacts", str(tmp_path), "--out", str(tmp_path / "pictures"))
+    assert run_script("draw_readme_picture.py", *arguments) == 2
+    assert "run make port first" in capsys.readouterr().err
+    assert not (tmp_path / "pictures").exists()

@@ -34,10 +34,10 @@ def test_start_is_timed_with_a_bundle_and_with_pytorch(run_script, artifacts, ca
 
 def test_a_bundle_compared_with_itself_finds_the_same_masks(run_script, artifacts, capsys):
     bundle = artifacts / "tiny" / "bundles" / "sam3-llvm-float32"
-    arguments = ("--rounds", "1", "--threads", "1", "--picture", "chelsea", "--text", "a cat")
+    arguments = ("--rounds", "1", "--threads", "1", "--text", "red circle")
     assert run_script("compare_bundles.py", str(bundle), str(bundle), *arguments) == 0
     first, second = json.loads((artifacts / "tiny" / "bundles_report.json").read_text())["results"]
-    assert first["masks"] == second["masks"] >= 5
+    assert first["masks"] == second["masks"] > 0
     assert second["mask_iou_min"] == 1
     assert first["bytes"] == second["bytes"] > 10e6
     assert "least IoU" in capsys.readouterr().out

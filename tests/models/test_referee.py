@@ -8,9 +8,11 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sam_tvm.models.presets import TINY
 from sam_tvm.models.referee import float64_evaluation, to_float64
 
 ROUNDING = 1e-12  # relative; float32 would leave 1e-7 or more
+SIDE = TINY.sam3.image_size
 NARROW = {torch.float16, torch.bfloat16, torch.float32, torch.complex64}
 
 
@@ -44,7 +46,7 @@ def module(tiny, run_in_float32):
 def example_inputs():
     generator = torch.Generator().manual_seed(0)
     return {
-        "pixels": torch.rand(1, 3, 224, 224, generator=generator) * 2 - 1,
+        "pixels": torch.rand(1, 3, SIDE, SIDE, generator=generator) * 2 - 1,
         "points": torch.tensor([[[0.4, 0.3]], [[0.7, 0.6]]]),
         "points_labels": torch.tensor([[1], [0]]),
         "boxes": torch.tensor([[[0.45, 0.55, 0.3, 0.4]]]),

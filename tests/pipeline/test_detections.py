@@ -5,6 +5,7 @@ from sam_tvm.pipeline.detections import (
     NOTHING,
     OF_RANDOM_WEIGHTS,
     OF_REAL_WEIGHTS,
+    OF_UNKNOWN_PICTURES,
     Detections,
     compare_detections,
     compare_with_peer,
@@ -113,3 +114,13 @@ def test_nothing_found_overlaps_with_nothing():
     nothing = Detections(np.zeros((0, 40, 50), bool), np.zeros((0, 4)), np.zeros(0))
     assert compare_with_peer(nothing, found(), found(), OF_RANDOM_WEIGHTS)["mask_iou_min"] == 0
     assert compare_with_peer(nothing, nothing, nothing, NOTHING)["passed"]
+
+
+def test_a_lower_precision_need_not_find_what_pytorch_is_not_sure_of():
+    reference = found(2)
+    reference.scores[1] = 0.1
+    sure = Detections(reference.masks[:1], reference.boxes[:1], reference.scores[:1])
+    assert compare_with_peer(sure, reference, reference, OF_REAL_WEIGHTS)["passed"]
+    nothing = Detections(np.zeros((0, 40, 50), bool), np.zeros((0, 4)), np.zeros(0))
+    assert not compare_with_peer(nothing, reference, reference, OF_REAL_WEIGHTS)["passed"]
+    assert compare_with_peer(nothing, reference, reference, OF_UNKNOWN_PICTURES)["passed"]

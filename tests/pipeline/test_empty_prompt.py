@@ -12,8 +12,9 @@ from sam_tvm.pipeline.library import Library
 
 @pytest.fixture(scope="module")
 def model(ported):
+    source = ported.source("sam3")
     with reference_environment():
-        yield load_model(ported.preset)[0]
+        yield load_model(ported.preset, source.checkpoint, source.seed)[0]
 
 
 @pytest.mark.parametrize("filler", [0.0, 0.7])

@@ -75,7 +75,7 @@ def test_every_end_to_end_case_passed_and_counts(report):
     for name, row in rows.items():
         assert row["passed"], row
         assert row["same_detections"]
-        assert row["detections"] == 0 if name == "empty" else 5 <= row["detections"] <= 100
+        assert row["detections"] == 0 if name == "empty" else 1 <= row["detections"] <= 100
 
 
 def test_overlays_are_pictures_of_the_size_of_their_photo(ported):

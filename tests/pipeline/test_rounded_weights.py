@@ -10,7 +10,7 @@ from safetensors import safe_open
 from sam_tvm import components
 from sam_tvm.cli import main
 from sam_tvm.pipeline import commands
-from sam_tvm.pipeline.detections import OF_RANDOM_WEIGHTS, Detections
+from sam_tvm.pipeline.detections import OF_RANDOM_WEIGHTS, OF_REAL_WEIGHTS, Detections
 from sam_tvm.pipeline.report import read_report
 from sam_tvm.pipeline.rounded_weights import MIN_MEAN_IOU, compare_rounded
 from sam_tvm.runtime import Segmenter
@@ -66,7 +66,10 @@ def test_features_are_those_of_float32_but_for_the_rounding(rounded, bundle):
 def test_masks_overlap_with_those_of_pytorch(rounded):
     assert commands.end_to_end(rounded) == 0
     rows = read_report(rounded)["end_to_end"]
-    assert all(row["passed"] and row["mask_iou_mean"] >= MIN_MEAN_IOU for row in rows)
+    assert all(row["passed"] for row in rows)
+    drawn = [row for row in rows if row["case"].startswith("drawn")]
+    assert len(drawn) == 3
+    assert all(row["mask_iou_mean"] >= MIN_MEAN_IOU for row in drawn)
     assert min(row["mask_iou_min"] for row in rows) < 1, "nothing was rounded"
 
 
@@ -81,6 +84,18 @@ def test_masks_that_do_not_overlap_fail():
         assert not row["passed"]
         assert row["mask_iou_mean"] == 0
         assert "overlap" in row["reason"]
+
+
+def test_masks_that_pytorch_is_not_sure_of_may_be_lost():
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, :4], masks[1, 4:] = True, True
+    boxes, scores = np.zeros((2, 4), np.float32), np.float32([0.9, 0.1])
+    reference = Detections(masks, boxes, scores)
+    for kept, passes in ((slice(0, 1), True), (slice(1, 2), False)):
+        ours = Detections(masks[kept], boxes[kept], scores[kept])
+        row = compare_rounded(ours, reference, OF_REAL_WEIGHTS)
+        assert row["passed"] == passes
+        assert row["mask_iou_mean"] == 0.5
 
 
 @pytest.mark.parametrize("arguments", [["--stock"], ["--precision", "bfloat16"]])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sam_tvm.models.presets import TRAINED
+from sam_tvm.models.presets import TINY_SAM3
 from sam_tvm.patches.environment import reference_environment
 from sam_tvm.training.model import trainable_model
 from sam_tvm.training.recipe import Recipe, Stage
@@ -15,7 +15,7 @@ from sam_tvm.training.recipe import Recipe, Stage
 def small_config():
     """The trained configuration with the fewest layers that it can have."""
     return replace(
-        TRAINED,
+        TINY_SAM3,
         vision_depth=2,
         global_blocks=(1,),
         fusion_layers=1,

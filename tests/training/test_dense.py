@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from sam_tvm.scenes.phrases import VALUES
+from sam_tvm.scenes.vocabulary import HELD_OUT
 from sam_tvm.training.dense import CLASSES, NO_LABEL, attribute_loss
-from sam_tvm.training.phrases import VALUES
-from sam_tvm.training.vocabulary import HELD_OUT
 
 
 def classes(colour, shape):

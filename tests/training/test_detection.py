@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from sam_tvm.scenes.drawing import TRAINING, draw_scene, generator
+from sam_tvm.scenes.prompts import TrainingPrompt
 from sam_tvm.training.detection import (
     WEIGHTS,
     Targets,
@@ -14,8 +16,6 @@ from sam_tvm.training.detection import (
     match,
 )
 from sam_tvm.training.forward import Predictions
-from sam_tvm.training.prompts import TrainingPrompt
-from sam_tvm.training.scenes import TRAINING, draw_scene, generator
 
 LAYERS, QUERIES, SIDE = 2, 5, 16
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from sam_tvm.scenes.drawing import TRAINING, draw_scene, generator
+from sam_tvm.scenes.prompts import TrainingPrompt
 from sam_tvm.training import forward
 from sam_tvm.training.batches import box_tensors, pixels
-from sam_tvm.training.prompts import TrainingPrompt
-from sam_tvm.training.scenes import TRAINING, draw_scene, generator
 
 TEXTS = ["red circle", "visual", "the large star"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sam_tvm.benchmark.memory import peak_rss_bytes
 from sam_tvm.benchmark.process import Phase
-from sam_tvm.pipeline.detections import Detections, widest_gap_threshold
+from sam_tvm.pipeline.detections import Detections, counted, widest_gap_threshold
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class BundleRun:
         results: folder for ``PICTURE-TEXT.npz``, what is found (`load_detections`).
         thresholds: folder of another run whose thresholds are taken; None: each lies in the widest
             gap of the scores, so that rounding alone hardly changes what is found.
+        random: the bundle's weights are random.
 
     """
 
@@ -46,6 +47,7 @@ class BundleRun:
     rounds: int
     results: Path
     thresholds: Path | None
+    random: bool
 
     def run(self, phase: Phase) -> BundleTimes:
         """Load, run, time."""
@@ -83,7 +85,7 @@ class BundleRun:
                 threshold = float(held["threshold"])
         else:
             segmenter.set_confidence_threshold(-1.0, state)
-            threshold = widest_gap_threshold(state["scores"])
+            threshold = widest_gap_threshold(state["scores"], counted(False, self.random))
         segmenter.set_confidence_threshold(threshold, state)
         np.savez_compressed(
             self.results / name,

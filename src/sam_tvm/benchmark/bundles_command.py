@@ -13,15 +13,16 @@ from tqdm import tqdm
 from sam_tvm.benchmark.bundle_run import BundleRun, load_detections
 from sam_tvm.benchmark.process import Limits, run_task
 from sam_tvm.console import Parser
+from sam_tvm.models.source import is_random
 from sam_tvm.pipeline import files
 from sam_tvm.pipeline.detections import best_ious
-from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.pipeline.pictures import DRAWN, load_picture
 from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.manifest import Manifest, read_manifest
 
-PICTURES = ("chelsea", "coffee")
-TEXTS = ("a cat", "a cup")
+PICTURES = (DRAWN,)
+TEXTS = ("red circle", "star", "green cross")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def _options(arguments: Sequence[str] | None) -> Any:
     parser.add_argument(
         "bundle", type=Path, nargs="+", help="folders or archives; masks are compared to the first"
     )
-    parser.add_argument("--picture", action="append", help="files or skimage.data names")
+    parser.add_argument("--picture", action="append", help="files, skimage.data names, or drawn")
     parser.add_argument("--text", action="append", help="prompts")
     parser.add_argument("--rounds", type=int, default=3, help="of each step (default 3)")
     parser.add_argument("--threads", type=int, help="default: all cores")
@@ -71,7 +72,8 @@ def _compare(
         found = scratch / str(number)
         found.mkdir()
         bundle = manifest.folder.resolve()
-        task = BundleRun(bundle, tuple(pictures), texts, options.rounds, found, first)
+        random = is_random(manifest.raw["weights"]["source"])
+        task = BundleRun(bundle, tuple(pictures), texts, options.rounds, found, first, random)
         times = run_task(task, limits, scratch / "log", TVM_USE_RUNTIME_LIB="1")
         first = first or found
         overlaps = [

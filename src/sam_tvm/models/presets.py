@@ -6,6 +6,7 @@ Nothing here imports torch or TVM, so that every part of the package may read a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sam_tvm.runtime.errors import UnknownNameError
 
@@ -129,17 +130,33 @@ class Sam3dConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """A name and the configuration of each model under that name."""
+    """A name and the configuration of each model under that name.
+
+    Attributes:
+        sam3_weights: name of a file of weights that fit `sam3` and come with the package, which
+            are used unless others are asked for; None: there are none.
+    """
 
     name: str
     sam3: Sam3Config
     sam3d: Sam3dConfig
+    sam3_weights: str | None = None
+
+    def shipped_weights(self, model: str) -> Path | None:
+        """The file of weights of `model` that comes with the package, if there is one."""
+        if model != "sam3" or self.sam3_weights is None:
+            return None
+        return SHIPPED_WEIGHTS / self.sam3_weights
 
 
-# What `sam_tvm.training` trains, and what the weights that it makes fit. With every kind of block
-# present: windowed and global attention, windows that need padding (16 tokens in windows of 6),
-# positions that are tiled (14 tokens a tile).
-TRAINED = Sam3Config(
+# Files of weights that come with the package, each with a card of what it is.
+SHIPPED_WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+# Small enough that it can be trained on a CPU, which `sam_tvm.training` does, and that the whole
+# port takes minutes; with every kind of block present: windowed and global attention, windows that
+# need padding (16 tokens in windows of 6), positions that are tiled (14 tokens a tile).
+TINY_SAM3 = Sam3Config(
     image_size=128,
     patch_size=8,
     pretrain_image_size=112,
@@ -161,33 +178,10 @@ TRAINED = Sam3Config(
     text_layers=2,
 )
 
-# Small enough that the whole port takes minutes, with every kind of block present: windowed and
-# global attention, windows that need padding (16 tokens in windows of 6), tiled positions.
-UNTRAINED = Sam3Config(
-    image_size=224,
-    patch_size=14,
-    pretrain_image_size=112,
-    vision_width=128,
-    vision_depth=4,
-    vision_heads=4,
-    vision_mlp_ratio=4.0,
-    window_size=6,
-    global_blocks=(1, 3),
-    d_model=64,
-    heads=8,
-    dim_feedforward=256,
-    fusion_layers=2,
-    decoder_layers=3,
-    geometry_layers=2,
-    num_queries=32,
-    text_width=64,
-    text_heads=4,
-    text_layers=2,
-)
-
 TINY = Preset(
     name="tiny",
-    sam3=UNTRAINED,  # TRAINED, once its weights are good
+    sam3=TINY_SAM3,
+    sam3_weights="sam3-tiny.safetensors",
     sam3d=Sam3dConfig(
         image_size=112,
         dino_patch=14,

@@ -58,6 +58,11 @@ def random_source(seed: int) -> str:
     return f"random, seed {seed}"
 
 
+def is_random(source: str) -> bool:
+    """Whether `WeightsInfo.source` speaks of random weights."""
+    return source.startswith("random, seed ")
+
+
 def state_dict_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 of a state dict's real-valued entries in the order of their keys.
 

@@ -72,7 +72,7 @@ def tune(job: Job, minutes: float, trials: int, everything: bool, output: Path |
     """Look for better loops for `minutes`, and record those that win."""
     from sam_tvm.pipeline.tune import Options, tune
 
-    return tune(job, Options(minutes, trials, everything, job.seed, output))
+    return tune(job, Options(minutes, trials, everything, job.seed or 0, output))
 
 
 def verify(job: Job) -> int:

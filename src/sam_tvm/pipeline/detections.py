@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,29 +23,37 @@ class Counted:
         fewest: detections.
         most: detections.
         shaped: no mask may be empty or full.
+        sure: the score of a detection that lower precisions and rounded weights have to find again.
     """
 
     fewest: int
     most: int
     shaped: bool
+    sure: float
 
 
-NOTHING = Counted(0, 0, shaped=False)
+NOTHING = Counted(0, 0, shaped=False, sure=0.0)
 # Scores of random weights lie close together: any number of objects can be had.
-OF_RANDOM_WEIGHTS = Counted(5, 100, shaped=True)
-OF_REAL_WEIGHTS = Counted(1, 100, shaped=False)
+OF_RANDOM_WEIGHTS = Counted(5, 100, shaped=True, sure=0.0)
+# Real weights give what they do not know scores near 0, and masks of a few pixels.
+OF_REAL_WEIGHTS = Counted(1, 100, shaped=False, sure=0.5)
+# What weights find in pictures of a kind that they were never trained on hangs by every rounding.
+OF_UNKNOWN_PICTURES = replace(OF_REAL_WEIGHTS, sure=math.inf)
 
 
-def counted(empty: bool, random: bool) -> Counted:
+def counted(empty: bool, random: bool, known: bool = True) -> Counted:
     """What is asked of a round's reference.
 
     Args:
         empty: nothing may be found.
         random: the weights are random.
+        known: they were trained on pictures of this kind.
     """
     if empty:
         return NOTHING
-    return OF_RANDOM_WEIGHTS if random else OF_REAL_WEIGHTS
+    if random:
+        return OF_RANDOM_WEIGHTS
+    return OF_REAL_WEIGHTS if known else OF_UNKNOWN_PICTURES
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Detections:
     scores: np.ndarray
 
 
-def widest_gap_threshold(scores: np.ndarray, wanted: Counted = OF_RANDOM_WEIGHTS) -> float:
+def widest_gap_threshold(scores: np.ndarray, wanted: Counted) -> float:
     """A threshold in the widest gap between scores, so that float error cannot cross it.
 
     Args:
@@ -162,10 +171,11 @@ def compare_with_peer(
     if row["same_detections"]:
         row["max_box_error_px"] = float(np.abs(ours.boxes - reference.boxes).max(initial=0.0))
         row["max_score_error"] = float(np.abs(ours.scores - reference.scores).max(initial=0.0))
-    close = row["mask_iou_mean"] >= row["torch_mask_iou_mean"] - PEER_MARGIN
-    counted = row["same_detections"] or not row["torch_same_detections"]
+    sure = reference.scores >= wanted.sure
+    close = not sure.any() or overlaps[sure].mean() >= peers[sure].mean() - PEER_MARGIN
+    alike = row["same_detections"] or not row["torch_same_detections"] or not np.all(sure)
     reason = why_not_counted(reference, wanted)
-    if not (close and counted):
+    if not (close and alike):
         reason = reason or "further from float32 than PyTorch's autocast"
     row["passed"] = reason is None
     return row if reason is None else {**row, "reason": reason}

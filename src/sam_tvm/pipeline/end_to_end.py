@@ -20,7 +20,7 @@ from sam_tvm.pipeline.detections import (
     counted,
 )
 from sam_tvm.pipeline.job import Job
-from sam_tvm.pipeline.pictures import load_picture
+from sam_tvm.pipeline.pictures import DRAWN, load_picture
 from sam_tvm.pipeline.reference import request
 from sam_tvm.pipeline.rounded_weights import compare_rounded
 from sam_tvm.pipeline.stage import one_line
@@ -35,8 +35,8 @@ WORKER_SOURCES = (
     "pipeline/reference_worker.py",
     "pipeline/pictures.py",
     "pipeline/detections.py",
-    "training/scenes.py",
-    "training/showcase.py",
+    "scenes/drawing.py",
+    "scenes/showcase.py",
 )
 MODEL = "sam3"
 
@@ -134,17 +134,20 @@ class _Yardstick:
         peer: of what it finds in the bundle's precision, where that is another.
         rounded: the bundle's weights are rounded.
         random: the weights are random.
+        shipped: the weights come with the project, and know drawn pictures alone.
     """
 
     reference: Path
     peer: Path | None
     rounded: bool
     random: bool
+    shipped: bool
 
     def compare(self, ours: Detections, case: EndToEndCase, index: int) -> dict[str, Any]:
         """The report's figures for one round."""
         expected, _ = _stored(self.reference, case, index)
-        wanted = counted(case.empty, self.random)
+        known = case.picture == DRAWN or not self.shipped
+        wanted = counted(case.empty, self.random, known)
         if self.rounded:
             return compare_rounded(ours, expected, wanted)
         if self.peer is None:
@@ -201,8 +204,14 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
         return [_failure(case, missing) for case in CASES], {MODEL: weights}
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
-    random = job.source(MODEL).checkpoint is None
-    yardstick = _Yardstick(reference, peer, job.weights == "int8", random)
+    checkpoint, shipped = job.source(MODEL).checkpoint, job.preset.shipped_weights(MODEL)
+    yardstick = _Yardstick(
+        reference,
+        peer,
+        rounded=job.weights == "int8",
+        random=checkpoint is None,
+        shipped=checkpoint is not None and checkpoint == shipped,
+    )
     own = peer is None and not yardstick.rounded
     results = job.folder / ("end_to_end" if own else f"end_to_end-{job.build_name}")
     rows: list[dict[str, Any]] = []

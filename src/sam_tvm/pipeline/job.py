@@ -37,9 +37,10 @@ class Job:
     """One run: which components of which preset, with which weights, for which target.
 
     Attributes:
-        checkpoint: SAM3's file; None: random weights.
+        checkpoint: SAM3's file; None: the weights that come with the preset, or random ones.
         checkpoint_3d: SAM-3D-Objects' folder; None: random weights.
-        seed: of random weights.
+        seed: of random weights, which then come before those of the preset; None: those, and 0
+            for what has none.
         recorded: the weights of models whose artifacts say which they were made from; they come
             before `checkpoint`, `checkpoint_3d` and `seed`.
         tuned: use what was tuned on a machine that is the target.
@@ -53,7 +54,7 @@ class Job:
     components: tuple[Component, ...] = field(default_factory=components.components)
     checkpoint: Path | None = None
     checkpoint_3d: Path | None = None
-    seed: int = 0
+    seed: int | None = None
     recorded: Mapping[str, WeightsSource] = field(default_factory=dict)
     target: str = "llvm"
     precision: str = "float32"
@@ -87,8 +88,10 @@ class Job:
         """Where the weights of `model` come from."""
         if model in self.recorded:
             return self.recorded[model]
-        checkpoints = {"sam3": self.checkpoint, "sam3d": self.checkpoint_3d}
-        return WeightsSource(checkpoints[model], self.seed)
+        checkpoint = {"sam3": self.checkpoint, "sam3d": self.checkpoint_3d}[model]
+        if checkpoint is None and self.seed is None:
+            checkpoint = self.preset.shipped_weights(model)
+        return WeightsSource(checkpoint, self.seed or 0)
 
     def components_of(self, model: str) -> tuple[Component, ...]:
         """The selected components of one model."""

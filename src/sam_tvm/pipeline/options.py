@@ -44,7 +44,11 @@ def add_job_options(
         parser.add_argument(
             "--checkpoint-3d", type=Path, help="SAM-3D-Objects' weights: Meta's folder"
         )
-        parser.add_argument("--seed", type=int, default=0, help="of the random weights")
+        parser.add_argument(
+            "--seed",
+            type=int,
+            help="random weights of this seed (default: those that come with the preset, or of 0)",
+        )
     if target:
         parser.add_argument(
             "--target", default="llvm", help='llvm (default), "llvm -mcpu=NAME", cuda, ...'
@@ -105,7 +109,7 @@ def job_from_options(options: argparse.Namespace) -> Job:
         components=components.select(options.only),
         checkpoint=checkpoint,
         checkpoint_3d=folder,
-        seed=getattr(options, "seed", 0),
+        seed=getattr(options, "seed", None),
         target=getattr(options, "target", "llvm"),
         precision=precision,
         artifacts=options.artifacts,

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from sam_tvm.runtime.errors import UnknownNameError
-from sam_tvm.training.showcase import showcase
+from sam_tvm.scenes.showcase import showcase
 
 DRAWN = "drawn"
 
@@ -15,7 +15,7 @@ DRAWN = "drawn"
 def load_picture(name: str) -> Image.Image:
     """The picture `name` (``chelsea``; ``camera:L`` in grey; ``rocket:turned``), or of that file.
 
-    ``drawn`` is `sam_tvm.training.showcase`, which the tiny preset's weights were trained for.
+    ``drawn`` is `sam_tvm.scenes.showcase`, which the tiny preset's weights were trained for.
 
     Raises:
         UnknownNameError: if there is neither.

@@ -42,11 +42,12 @@ def update_report(
     components: list[dict[str, Any]] | None = None,
     end_to_end: list[dict[str, Any]] | None = None,
     weights: dict[str, Any] | None = None,
+    quality: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Merge fresh entries into the job's report and write both forms; returns the report.
 
     Entries of components that were not part of this run stay, unless the weights of their model
-    have changed.
+    have changed. `quality` is the content of SAM3's quality_report.json.
     """
     former = read_report(job)
     model_weights = {**former.get("weights", {}), **(weights or {})}
@@ -66,6 +67,9 @@ def update_report(
         "components": _merge(former.get("components", []), components or [], "name"),
         "end_to_end": _merge(former.get("end_to_end", []), end_to_end or [], "case"),
     }
+    former_quality = None if "sam3" in changed else former.get("quality")
+    if judged := quality or former_quality:
+        report["quality"] = judged
     path = report_path(job)
     files.write_json(path, report)
     files.write_text(path.with_suffix(".md"), as_markdown(report))
@@ -120,6 +124,28 @@ def _end_to_end_line(entry: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def quality_lines(quality: dict[str, Any] | None) -> list[str]:
+    """What was found in drawn scenes, as a section of the readable report; nothing for None."""
+    if quality is None:
+        return []
+    names = list(next(iter(quality["engines"].values())))
+    return [
+        "",
+        "## Against what is really there",
+        "",
+        f"{quality['scenes']} drawn scenes that training never saw (seed {quality['seed']}), at"
+        f" the threshold {quality['threshold']}, chosen on others. F1 at a mask IoU of 0.5; the"
+        " mean IoU is over all objects asked for, a missed one counts as 0.",
+        "",
+        "| engine | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|---|" + "---|" * len(names),
+        *(
+            f"| {engine} | " + " | ".join(f"{figures[name]:.3f}" for name in names) + " |"
+            for engine, figures in quality["engines"].items()
+        ),
+    ]
+
+
 def as_markdown(report: dict[str, Any]) -> str:
     """The report for reading."""
     weights = "; ".join(f"{model}: {w.get('source')}" for model, w in report["weights"].items())
@@ -149,5 +175,6 @@ def as_markdown(report: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *(_end_to_end_line(entry) for entry in rows["sam3"]),
         ]
+    lines += quality_lines(report.get("quality"))
     lines += reconstruction_lines(rows["sam3d"])
     return "\n".join(lines) + "\n"

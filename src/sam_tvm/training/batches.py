@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sam_tvm.scenes.drawing import Scene
+from sam_tvm.scenes.prompts import TrainingPrompt, any_prompt, phrase_prompt
 from sam_tvm.training import forward
 from sam_tvm.training.dense import DenseHeads, DenseOutputs, dense_outputs, phrase_features
 from sam_tvm.training.forward import Predictions
-from sam_tvm.training.prompts import TrainingPrompt, any_prompt, phrase_prompt
-from sam_tvm.training.scenes import Scene
 
 if TYPE_CHECKING:
     from sam3.model.sam3_image import Sam3Image

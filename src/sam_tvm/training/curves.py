@@ -17,6 +17,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Detections on the validation scenes": ("f1", "mean_iou", "absent_accuracy", "unseen_f1"),
     "Losses of the detector": ("score", "l1", "giou", "presence", "mask", "dice"),
 }
+LOGARITHMIC = ("Losses of the detector",)
 STYLES = {
     "training": {"alpha": 0.4, "linewidth": 1},
     "validation": {"marker": "o", "markersize": 3},
@@ -43,6 +44,7 @@ def write_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
     for axes, (title, names) in zip(panels, shown.items(), strict=True):
         _draw(axes, history, names)
         axes.set_title(title, fontsize="medium")
+        axes.set_yscale("log" if title in LOGARITHMIC else "linear")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", ncols=2)
     panels[-1].set_xlabel("steps, of all stages")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam_tvm.training.phrases import VALUES
-from sam_tvm.training.prompts import TrainingPrompt
-from sam_tvm.training.scenes import Scene
-from sam_tvm.training.vocabulary import HELD_OUT, UNNAMED
+from sam_tvm.scenes.drawing import Scene
+from sam_tvm.scenes.phrases import VALUES
+from sam_tvm.scenes.prompts import TrainingPrompt
+from sam_tvm.scenes.vocabulary import HELD_OUT, UNNAMED
 
 # Classes of a token by attribute: nothing, or one of the attribute's values.
 CLASSES = {attribute: 1 + len(values) for attribute, values in VALUES.items()}

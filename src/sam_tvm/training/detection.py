@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sam_tvm.scenes.drawing import Scene
+from sam_tvm.scenes.prompts import TrainingPrompt
 from sam_tvm.training.forward import Predictions
-from sam_tvm.training.prompts import TrainingPrompt
-from sam_tvm.training.scenes import Scene
 
 WEIGHTS = {
     **{"score": 4.0, "l1": 5.0, "giou": 2.0, "presence": 3.0},

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sam_tvm.models.presets import Sam3Config
 from sam_tvm.models.sam3.build import compose_model
-from sam_tvm.training.vocabulary import known_words
+from sam_tvm.scenes.vocabulary import known_words
 
 if TYPE_CHECKING:
     from sam3.model.sam3_image import Sam3Image

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sam_tvm.training.scenes import TRAINING, Scene, draw_scene, generator
+from sam_tvm.scenes.drawing import TRAINING, Scene, draw_scene, generator
 
 WINDOW = 512  # how many of the latest scenes a step chooses from
 FRESH = 4  # scenes that each step draws

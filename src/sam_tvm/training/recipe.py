@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam_tvm.models.presets import TRAINED, Sam3Config
+from sam_tvm.models.presets import TINY_SAM3, Sam3Config
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Recipe:
 
 
 RECIPE = Recipe(
-    config=TRAINED,
+    config=TINY_SAM3,
     seed=1,
     stages=(
         Stage(

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from sam_tvm.scenes.drawing import VALIDATION, draw_scene, generator
+from sam_tvm.scenes.prompts import TrainingPrompt
+from sam_tvm.scenes.quality import Answer, best_threshold, mask_overlaps, quality
+from sam_tvm.scenes.vocabulary import HELD_OUT, PAIRS
 from sam_tvm.training.batches import Batch, make_batch, run_dense, run_detection
 from sam_tvm.training.dense import DenseHeads
 from sam_tvm.training.forward import scores
-from sam_tvm.training.prompts import TrainingPrompt
-from sam_tvm.training.quality import Answer, best_threshold, mask_overlaps, quality
 from sam_tvm.training.recipe import Recipe, Stage
-from sam_tvm.training.scenes import VALIDATION, draw_scene, generator
-from sam_tvm.training.vocabulary import HELD_OUT, PAIRS
 
 if TYPE_CHECKING:
     from sam3.model.sam3_image import Sam3Image
@@ -84,7 +84,8 @@ def _answers(batch: Batch, all_scores: torch.Tensor, masks: torch.Tensor) -> lis
     for index, prompt in enumerate(batch.flat):
         scene = batch.scenes[index // len(batch.prompts[0])]
         kept = all_scores[index] > LEAST_SCORE
-        whole = F.interpolate(masks[index, kept][None], (side, side), mode="bilinear")[0] > 0
+        # One picture a mask, as only the number of pictures may be 0.
+        found = F.interpolate(masks[index, kept][:, None], (side, side), mode="bilinear")[:, 0] > 0
         truth = np.array([scene.mask(i) for i in prompt.wanted]).reshape(-1, side, side)
-        answers.append(Answer(all_scores[index, kept].numpy(), mask_overlaps(whole.numpy(), truth)))
+        answers.append(Answer(all_scores[index, kept].numpy(), mask_overlaps(found.numpy(), truth)))
     return answers

@@ -8,7 +8,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from sam_tvm.models.presets import get_preset
+from sam_tvm.models.presets import TINY, get_preset
 from sam_tvm.models.sam3.build import build_model
 from sam_tvm.models.sam3.random_weights import fill_random, rule_for
 from sam_tvm.models.sam3.weights import load_model
@@ -44,7 +44,7 @@ def test_every_real_entry_is_drawn_and_none_is_constant():
         if not tensor.is_complex():
             tensor.fill_(torch.nan)
     fill_random(model, seed=0)
-    assert len(frequencies) == 4
+    assert len(frequencies) == TINY.sam3.vision_depth
     for key, tensor in model.state_dict().items():
         if tensor.is_complex():
             assert torch.equal(tensor, frequencies[key])
@@ -55,10 +55,10 @@ def test_every_real_entry_is_drawn_and_none_is_constant():
 
 
 def test_values_follow_the_rule_of_their_key(tiny):
-    state = tiny.state_dict()
+    state, patch = tiny.state_dict(), 3 * TINY.sam3.patch_size**2
     for key, std in {
         "backbone.vision_backbone.trunk.blocks.0.attn.qkv.weight": 128**-0.5,
-        "backbone.vision_backbone.trunk.patch_embed.proj.weight": (3 * 14 * 14) ** -0.5,
+        "backbone.vision_backbone.trunk.patch_embed.proj.weight": patch**-0.5,
         "backbone.vision_backbone.convs.0.dconv_2x2_0.weight": 128**-0.5,
         "backbone.language_backbone.encoder.text_projection": 64**-0.5,
         "backbone.language_backbone.encoder.token_embedding.weight": 1.0,
@@ -91,7 +91,9 @@ def test_residual_streams_stay_of_order_one_to_thirty(tiny):
     detect(tiny, skimage.data.chelsea(), CASES["text and box"])
     for handle in handles:
         handle.remove()
-    assert len(seen) == 2 + 4 + 2 + 2 + 4
+    config, levels = TINY.sam3, 4
+    layers = (config.text_layers, config.vision_depth, config.geometry_layers, config.fusion_layers)
+    assert len(seen) == sum(layers) + levels
     for name, stream in seen.items():
         assert 1 < stream.std() < 5, name
         assert stream.abs().max() < 30, name

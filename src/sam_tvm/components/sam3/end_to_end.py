@@ -32,7 +32,7 @@ class EndToEndCase:
     Attributes:
         name: of the case.
         picture: name of a function in `skimage.data`, with ``:L`` or ``:RGBA`` to convert it, or
-            ``:turned`` by a quarter; or ``drawn``, which is `sam_tvm.training.showcase`.
+            ``:turned`` by a quarter; or ``drawn``, which is `sam_tvm.scenes.showcase`.
         rounds: prompts between resets; the detections after each round are compared.
         empty: the threshold is put above every score, so that nothing may be found.
     """
@@ -45,7 +45,7 @@ class EndToEndCase:
 
 CAT_FACE = (0.45, 0.40, 0.40, 0.55)
 # Of the drawn picture.
-LARGE_RED_CIRCLE = (0.22, 0.24, 0.38, 0.38)
+SMALL_RED_CIRCLE = (0.80, 0.80, 0.21, 0.21)
 SMALL_YELLOW_STAR = (0.51, 0.20, 0.22, 0.23)
 
 CASES = (
@@ -75,7 +75,7 @@ CASES = (
     EndToEndCase(
         "drawn_negative_box",
         "drawn",
-        ((Prompt("text", "circle"), Prompt("box", LARGE_RED_CIRCLE, False)),),
+        ((Prompt("text", "circle"), Prompt("box", SMALL_RED_CIRCLE, False)),),
     ),
     EndToEndCase("empty", "chelsea", ((Prompt("text", "an elephant"),),), empty=True),
 )

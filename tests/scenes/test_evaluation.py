@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from sam_tvm.training.evaluation import answer_cases, choose_threshold, figures, report
-from sam_tvm.training.held_out import held_out_cases
+from sam_tvm.scenes.evaluation import answer_cases, choose_threshold, figures, report
+from sam_tvm.scenes.held_out import held_out_cases
 
 
 class Oracle:
@@ -84,7 +84,7 @@ def test_report_names_scenes_threshold_and_engines():
 def test_scenes_questions_and_figures_need_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from sam_tvm.training import evaluation, held_out\n"
+        "from sam_tvm.scenes import evaluation, held_out\n"
         "print(len(held_out.make_case(0).questions))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

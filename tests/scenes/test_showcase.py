@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from sam_tvm.components.sam3.end_to_end import LARGE_RED_CIRCLE, SMALL_YELLOW_STAR
-from sam_tvm.training.scenes import LEAST_VISIBLE, paint
-from sam_tvm.training.showcase import DULL, SIDE, showcase
+from sam_tvm.components.sam3.end_to_end import SMALL_RED_CIRCLE, SMALL_YELLOW_STAR
+from sam_tvm.scenes.drawing import LEAST_VISIBLE, paint
+from sam_tvm.scenes.showcase import DULL, SIDE, showcase
 
 
 def test_enough_of_every_object_is_seen():
@@ -23,5 +23,5 @@ def test_it_is_the_same_every_time_and_at_every_size():
 
 def test_the_end_to_end_cases_boxes_are_around_its_objects():
     scene = showcase()
-    assert np.allclose(scene.box(0), LARGE_RED_CIRCLE, atol=0.01)
+    assert np.allclose(scene.box(1), SMALL_RED_CIRCLE, atol=0.01)
     assert np.allclose(scene.box(5), SMALL_YELLOW_STAR, atol=0.01)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sam_tvm.training.held_out import UNSEEN, UNSEEN_EVERY, make_case
-from sam_tvm.training.phrases import absent_phrase, present_phrase
-from sam_tvm.training.prompts import any_prompt, box_prompt, refined_prompt
-from sam_tvm.training.scenes import TRAINING, VALIDATION, draw_scene, generator
-from sam_tvm.training.vocabulary import COLOURS, HELD_OUT, PAIRS, SHAPES, SIZES, UNKNOWN, plural
+from sam_tvm.scenes.drawing import TRAINING, VALIDATION, draw_scene, generator
+from sam_tvm.scenes.held_out import UNSEEN, UNSEEN_EVERY, make_case
+from sam_tvm.scenes.phrases import absent_phrase, present_phrase
+from sam_tvm.scenes.prompts import any_prompt, box_prompt, refined_prompt
+from sam_tvm.scenes.vocabulary import COLOURS, HELD_OUT, PAIRS, SHAPES, SIZES, UNKNOWN, plural
 
 
 @pytest.fixture(scope="module")

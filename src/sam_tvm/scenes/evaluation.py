@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sam_tvm.training.held_out import TEXT_KINDS, Case, Question
-from sam_tvm.training.quality import Answer, best_threshold, mask_overlaps, quality
-from sam_tvm.training.scenes import Scene
+from sam_tvm.scenes.drawing import Scene
+from sam_tvm.scenes.held_out import TEXT_KINDS, Case, Question
+from sam_tvm.scenes.quality import Answer, best_threshold, mask_overlaps, quality
 
 LEAST_SCORE = 0.1  # of a detection that any threshold would keep
 KINDS = ("phrase", "unseen", "absent", "box", "negative")

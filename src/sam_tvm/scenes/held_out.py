@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sam_tvm.training.phrases import absent_phrase, present_phrase
-from sam_tvm.training.prompts import TrainingPrompt, alike, box_prompt
-from sam_tvm.training.scenes import TEST, VALIDATION, Scene, draw_scene, generator
-from sam_tvm.training.vocabulary import HELD_OUT, PAIRS, UNNAMED
+from sam_tvm.scenes.drawing import TEST, VALIDATION, Scene, draw_scene, generator
+from sam_tvm.scenes.phrases import absent_phrase, present_phrase
+from sam_tvm.scenes.prompts import TrainingPrompt, alike, box_prompt
+from sam_tvm.scenes.vocabulary import HELD_OUT, PAIRS, UNNAMED
 
 COUNT = 500
+VALIDATION_COUNT = 100
 SEED = 2026
 SIDE = 256
 MOST_OBJECTS = 6
@@ -75,7 +76,7 @@ def held_out_cases(count: int = COUNT) -> list[Case]:
     return [make_case(number) for number in range(count)]
 
 
-def validation_cases(count: int = 100) -> list[Case]:
+def validation_cases(count: int = VALIDATION_COUNT) -> list[Case]:
     """Other scenes like them, to choose a threshold on."""
     return [make_case(number, VALIDATION) for number in range(count)]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sam_tvm.training.scenes import Scene, Thing
-from sam_tvm.training.vocabulary import (
+from sam_tvm.scenes.drawing import Scene, Thing
+from sam_tvm.scenes.vocabulary import (
     ARTICLES,
     COLOURS,
     GENERIC,

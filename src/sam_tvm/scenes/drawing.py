@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sam_tvm.training.vocabulary import COLOURS, SHAPES, SIZES, TRAINED_PAIRS, UNNAMED
+from sam_tvm.scenes.vocabulary import COLOURS, SHAPES, SIZES, TRAINED_PAIRS, UNNAMED
 
 OVERSAMPLING = 2
 # Scenes of one purpose are never those of another, whatever their seeds and numbers.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sam_tvm.training.phrases import absent_phrase, present_phrase
-from sam_tvm.training.scenes import Scene
-from sam_tvm.training.vocabulary import UNNAMED, VISUAL
+from sam_tvm.scenes.drawing import Scene
+from sam_tvm.scenes.phrases import absent_phrase, present_phrase
+from sam_tvm.scenes.vocabulary import UNNAMED, VISUAL
 
 ABSENT_SHARE = 0.3  # of the phrases
 BOX_SHARE = 0.2  # of the prompts: a box alone, which asks for all of its object's colour and shape

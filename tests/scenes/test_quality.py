@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_tvm.training.quality import Answer, best_threshold, mask_overlaps, quality
+from sam_tvm.scenes.quality import Answer, best_threshold, mask_overlaps, quality
 
 
 def answer(scores, overlaps, objects):

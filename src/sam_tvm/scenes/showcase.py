@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sam_tvm.training.scenes import Scene, Thing, generator, paint, shade
-from sam_tvm.training.vocabulary import SIZES
+from sam_tvm.scenes.drawing import Scene, Thing, generator, paint, shade
+from sam_tvm.scenes.vocabulary import SIZES
 
 SIDE = 512
 PURPOSE = 4  # of a generator's key: no scene of another purpose has it

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_tvm.training.pool import ScenePool, turned
-from sam_tvm.training.scenes import (
+from sam_tvm.scenes.drawing import (
     LEAST_VISIBLE,
     NOBODY,
     TEST,
@@ -16,7 +15,8 @@ from sam_tvm.training.scenes import (
     generator,
     has_a_name,
 )
-from sam_tvm.training.vocabulary import COLOURS, HELD_OUT, PAIRS, SHAPES, TRAINED_PAIRS, UNNAMED
+from sam_tvm.scenes.vocabulary import COLOURS, HELD_OUT, PAIRS, SHAPES, TRAINED_PAIRS, UNNAMED
+from sam_tvm.training.pool import ScenePool, turned
 
 SIDE = 96
 
@@ -28,7 +28,7 @@ def scenes():
 
 def alone(shape, radius=30.0):
     """Where a single red shape in the middle of a scene is seen."""
-    from sam_tvm.training.scenes import _owner_map
+    from sam_tvm.scenes.drawing import _owner_map
 
     thing = Thing("red", shape, "large", SIDE / 2, SIDE / 2, radius, 0.0, (215, 35, 40))
     return _owner_map((thing,), SIDE) == 0
@@ -90,7 +90,7 @@ def test_shapes_cover_what_geometry_says():
 
 
 def test_no_object_is_hidden_beyond_recognition(scenes):
-    from sam_tvm.training.scenes import _owner_map
+    from sam_tvm.scenes.drawing import _owner_map
 
     overlapping = 0
     for scene in scenes:
