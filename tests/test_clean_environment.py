@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
+from sam_tvm.scenes.showcase import showcase
+
 
 def requirements(name: str) -> list[Requirement]:
     """What a distribution needs here, without extras."""
@@ -90,12 +92,11 @@ print([n for n in ("torch", "torchvision", "sam3", "sam3d", "scipy") if u.find_s
 
 
 def test_a_picture_is_segmented(python, bundle, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / "photo.png")
-    arguments = ("--bundle", bundle, "--text", "a cat", "--threshold", "0.2")
+    Image.fromarray(showcase().image).save(tmp_path / "photo.png")
+    arguments = ("--bundle", bundle, "--text", "red circle")
     sam_tvm(python, "segment", tmp_path / "photo.png", *arguments, "--out", tmp_path / "out")
     (entry,) = json.loads((tmp_path / "out" / "result.json").read_text())["prompts"]
-    assert entry["found"]
+    assert len(entry["found"]) == 2
     output = sam_tvm(python, "segment", tmp_path, *arguments, "--out", tmp_path / "batch")
     assert "pictures segmented, 0 skipped" in output
 

@@ -14,15 +14,19 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from sam_tvm.cli import main
+from sam_tvm.scenes.drawing import draw_scene
 
-TEXTS = ("--text", "a cat", "--text", "a dog")
+PHRASES = ("a shape", "red circle")
+TEXTS = tuple(part for phrase in PHRASES for part in ("--text", phrase))
 
 
-def save_noise(path: Path, seed: int) -> None:
+def save_scene(path: Path, seed: int) -> None:
+    """A drawn scene, cut so that it is no square."""
     rng = np.random.default_rng(seed)
-    height, width = rng.integers(20, 60, 2)
+    side = int(rng.integers(48, 96))
+    image = draw_scene(rng, side, most=3).image
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(image[: side - int(rng.integers(1, 12))]).save(path)
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def pictures(tmp_path) -> Path:
     """Three pictures, one of them in a folder of its own, and a file that is none."""
     folder = tmp_path / "pictures"
     for seed, name in enumerate(("a.png", "b.jpg", "more/c.png")):
-        save_noise(folder / name, seed)
+        save_scene(folder / name, seed)
     (folder / "notes.md").write_text("no picture, and not named like one")
     return folder
 
@@ -72,7 +76,7 @@ def test_a_folder_gives_cocos_json_overlays_and_an_index(pictures, segment, tmp_
         "b.jpg",
         "more/c.png",
     ]
-    assert {category["name"] for category in merged.cats.values()} == {"a cat", "a dog"}
+    assert {category["name"] for category in merged.cats.values()} == set(PHRASES)
     assert len(merged.anns) == sum(sum(line["found"]) for line in index(out)) > 0
 
 
@@ -117,7 +121,7 @@ def test_a_changed_picture_is_done_again_and_the_others_are_not(
     pictures, segment, tmp_path, capsys
 ):
     assert segment(str(pictures)) == 0
-    save_noise(pictures / "a.png", 9)
+    save_scene(pictures / "a.png", 9)
     assert segment(str(pictures)) == 0
     assert "1 pictures segmented, 2 were done before" in capsys.readouterr().out
     image = json.loads((tmp_path / "out" / "annotations" / "a.png.json").read_text())["images"][0]
@@ -131,7 +135,10 @@ def test_results_of_other_settings_are_not_mixed(pictures, segment, tmp_path, ca
     output, errors = capsys.readouterr()
     assert output == ""
     assert errors.startswith("error: the results in ")
-    assert 'made with texts ["a cat", "a dog"], not ["a bird", "a cat", "a dog"]' in errors
+    assert (
+        'made with texts ["a shape", "red circle"], not ["a bird", "a shape", "red circle"]'
+        in errors
+    )
     assert "--overwrite" in errors
     assert segment(str(pictures), "--text", "a bird", "--overwrite") == 0
     assert "3 pictures segmented, 0 skipped" in capsys.readouterr().out
@@ -201,7 +208,7 @@ def test_results_inside_the_pictures_folder_are_not_taken_for_pictures(pictures,
 def test_a_killed_and_interrupted_batch_is_resumed_without_loss_or_repetition(bundle, tmp_path):
     count, corrupt = 40, "011.png"
     for number in range(count):
-        save_noise(tmp_path / "pictures" / f"{number:03}.png", number)
+        save_scene(tmp_path / "pictures" / f"{number:03}.png", number)
     (tmp_path / "pictures" / corrupt).write_bytes(b"\x89PNG\r\n\x1a\nand nothing more")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sam_tvm.cli", "segment", str(tmp_path / "pictures"), *TEXTS]
