@@ -115,14 +115,20 @@ def draw_scene(
         owner = _owner_map(things, side)
         if _all_visible(owner, things):
             break
-    return paint(rng, things, side, dull)
+    return _painted(rng, things, owner, dull)
 
 
 def paint(
     rng: np.random.Generator, things: tuple[Thing, ...], side: int, dull: np.ndarray
 ) -> Scene:
     """Draw given objects on a random background of a colour (3,), with noise."""
-    owner = _owner_map(things, side)
+    return _painted(rng, things, _owner_map(things, side), dull)
+
+
+def _painted(
+    rng: np.random.Generator, things: tuple[Thing, ...], owner: np.ndarray, dull: np.ndarray
+) -> Scene:
+    side = owner.shape[0]
     image = _blend(_background(rng, side, dull), _layer(things, side))
     noise = rng.standard_normal((side, side, 1), dtype=np.float32) * rng.uniform(0, 8)
     return Scene(np.clip(image + noise, 0, 255).astype(np.uint8), owner, things)

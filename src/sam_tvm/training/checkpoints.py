@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from sam_tvm.models.checkpoint_file import read_checkpoint
 from sam_tvm.runtime.errors import CheckpointError
+from sam_tvm.runtime.replacing import replacing
 
 STATE = "state.pt"
 HISTORY = "history.jsonl"
@@ -19,13 +19,8 @@ HISTORY = "history.jsonl"
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write the state whole, or leave the one before it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{STATE}.{os.getpid()}"
-    try:
-        torch.save(state, temporary)
-        temporary.replace(folder / STATE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(folder / STATE, "wb") as stream:
+        torch.save(state, stream)
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -55,9 +50,8 @@ def truncate_history(folder: Path, total_steps: int) -> None:
     """Drop what a sitting wrote after its last state, whose steps are taken again."""
     kept = [entry for entry in read_history(folder) if entry["total_steps"] <= total_steps]
     lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-    temporary = folder / f".{HISTORY}.{os.getpid()}"
-    temporary.write_text(lines, encoding="utf-8")
-    temporary.replace(folder / HISTORY)
+    with replacing(folder / HISTORY) as stream:
+        stream.write(lines)
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

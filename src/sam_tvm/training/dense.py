@@ -79,6 +79,9 @@ def _untaught_shapes() -> Tensor:
     return untaught
 
 
+_UNTAUGHT = _untaught_shapes()
+
+
 def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
     """Sum over the attributes of the weighted mean cross-entropy of the tokens.
 
@@ -87,7 +90,7 @@ def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
     """
     named = dict(zip(CLASSES, logits, strict=True))
     colours = labels[:, tuple(CLASSES).index("colour")].clamp(min=0)
-    named["shape"] = named["shape"].masked_fill(_untaught_shapes()[colours], -torch.inf)
+    named["shape"] = named["shape"].masked_fill(_UNTAUGHT[colours], -torch.inf)
     total = labels.new_zeros((), dtype=torch.float32)
     for values, wanted in zip(named.values(), labels.unbind(1), strict=True):
         weight = torch.where(wanted > 0, FOREGROUND_WEIGHT, (wanted == 0).float())
