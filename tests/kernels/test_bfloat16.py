@@ -6,12 +6,16 @@ import tvm
 from relax_programs import host_target, runnable_targets
 from tvm import tirx
 
-from sam_tvm.kernels import bfloat16
-from sam_tvm.kernels.target_features import has_bfloat16
+from sam_tvm.kernels import bfloat16, bfloat16_instructions
+from sam_tvm.kernels.target_features import computes_bfloat16, has_bfloat16
 from sam_tvm.kernels.vectors import Code, Lanes
 
 torch = pytest.importorskip("torch")
-INSTRUCTIONS = pytest.mark.skipif(not has_bfloat16(host_target()), reason="needs AVX512-BF16")
+HARDWARE = pytest.mark.skipif(not has_bfloat16(host_target()), reason="needs AVX512-BF16")
+SOFTWARE = pytest.mark.skipif(not computes_bfloat16(host_target()), reason="needs AVX-512")
+BOTH = pytest.mark.parametrize(
+    "software", [pytest.param(False, marks=HARDWARE), pytest.param(True, marks=SOFTWARE)]
+)
 L16 = Lanes(16)
 
 
@@ -39,7 +43,7 @@ def without_payload(words: np.ndarray) -> np.ndarray:
     return halves
 
 
-def run(make, target, inputs: list[np.ndarray], output: np.ndarray, functions: int = 1):
+def run(make, target, inputs, output: np.ndarray, functions: int = 1, software: bool = False):
     """Build functions, all with the same body, into one library and call the last."""
     arrays = [*inputs, output]
     module = {}
@@ -48,7 +52,9 @@ def run(make, target, inputs: list[np.ndarray], output: np.ndarray, functions: i
         function = tirx.PrimFunc(buffers, make(*buffers))
         name = f"main_{number}"
         module[name] = function.with_attr({"global_symbol": name, "tirx.noalias": True})
-    library = tvm.compile(tvm.IRModule(module), target=tvm.target.Target(target))
+    made = tvm.IRModule(module)
+    made = bfloat16_instructions.in_software()(made) if software else made
+    library = tvm.compile(made, target=tvm.target.Target(target))
     tensors = [tvm.runtime.tensor(a) for a in arrays]
     library[name](*tensors)
     return tensors[-1].numpy()
@@ -68,8 +74,8 @@ def test_arithmetic_rounds_as_torch(target):
     np.testing.assert_array_equal(without_payload(result), without_payload(pairs(even, odd)))
 
 
-@INSTRUCTIONS
-def test_instructions_round_as_torch():
+@BOTH
+def test_instructions_round_as_torch(software):
     x = numbers()
 
     def make(source, target):
@@ -81,17 +87,17 @@ def test_instructions_round_as_torch():
             code.add(tirx.BufferStore(target, bfloat16.round_pairs(values), [ramp]))
         scalars = (tirx.BufferLoad(source, [i]) for i in (20, 21))
         code.add(tirx.BufferStore(target, bfloat16.round_pair(*scalars), [32]))
-        return bfloat16.import_instructions(code.body())
+        return bfloat16_instructions.import_instructions(code.body())
 
-    result = run(make, host_target(), [x], np.zeros(33, "uint32"), functions=3)
+    result = run(make, host_target(), [x], np.zeros(33, "uint32"), 3, software)
     expected = np.concatenate(
         [pairs(x[:16], x[16:]), pairs(x[::2], x[1::2]), pairs(*x[20:22, None])]
     )
     np.testing.assert_array_equal(without_payload(result), without_payload(expected))
 
 
-@INSTRUCTIONS
-def test_products_of_pairs_are_added_in_float32():
+@BOTH
+def test_products_of_pairs_are_added_in_float32(software):
     random = np.random.default_rng(0)
     a, b, c, d = (random.standard_normal(16).astype("float32") for _ in range(4))
     start = random.standard_normal(16).astype("float32")
@@ -99,9 +105,9 @@ def test_products_of_pairs_are_added_in_float32():
     def make(x, y, total):
         words = (L16.load(buffer, 0) for buffer in (x, y))
         value = bfloat16.add_dot_pairs(L16.load(total, 0), *words)
-        return bfloat16.import_instructions(L16.store(total, value, 0))
+        return bfloat16_instructions.import_instructions(L16.store(total, value, 0))
 
-    result = run(make, host_target(), [pairs(a, b), pairs(c, d)], start)
+    result = run(make, host_target(), [pairs(a, b), pairs(c, d)], start, software=software)
     exact = [torch.from_numpy(x).bfloat16().double().numpy() for x in (a, b, c, d)]
     expected = start + exact[0] * exact[2] + exact[1] * exact[3]
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)

@@ -136,3 +136,18 @@ def test_webgpu_is_given_no_infinite_constant(target, infinite):
                 function.body, (tirx.FloatImm, lambda value: constants.append(value.value))
             )
     assert min(constants) == (-math.inf if infinite else np.finfo(np.float32).min)
+
+
+def test_a_selection_of_vectors_asks_for_no_vector_of_truths():
+    def chosen(seen, x, weight, instead):
+        return relax.op.where(relax.op.astype(seen, "bool"), relax.op.matmul(x, weight), instead)
+
+    module = program(chosen, (64, 1), (64, 32), (32, 64), (64,))
+    resolved = targets.resolve(TARGET)
+    with resolved, tvm.transform.PassContext(opt_level=3):
+        lowered = pipeline(resolved)(device_placement("float32")(module))
+    found: list[tirx.Select] = []
+    for _, function in lowered.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            tvm_ffi.structural_walk(function.body, (tirx.Select, found.append))
+    assert not found

@@ -6,13 +6,13 @@ from relax_programs import Compiled, function, host_target, normal, runnable_tar
 from tvm import relax
 
 from sam_tvm.kernels import panels as packing
-from sam_tvm.kernels.target_features import has_bfloat16
+from sam_tvm.kernels.target_features import computes_bfloat16
 
 HOST, *OTHERS = runnable_targets()
 PRECISIONS = [(HOST, "float32"), *((target, "float32") for target in OTHERS)]
-if has_bfloat16(host_target()):
+if computes_bfloat16(host_target()):
     PRECISIONS.append((HOST, "bfloat16"))
-needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(host_target()), reason="no AVX512-BF16 here")
+needs_bfloat16 = pytest.mark.skipif(not computes_bfloat16(host_target()), reason="no AVX-512 here")
 
 
 def label(value):
@@ -240,5 +240,5 @@ def test_packed_panels_have_the_documented_layout(target, precision):
 def test_unknown_precision_and_missing_instructions_are_refused():
     with pytest.raises(packing.UnsupportedPrecisionError, match="float16"):
         packing.panels_for(HOST, "float16")
-    with pytest.raises(packing.UnsupportedPrecisionError, match="AVX512-BF16"):
+    with pytest.raises(packing.UnsupportedPrecisionError, match="AVX-512"):
         packing.panels_for({"kind": "llvm", "mcpu": "haswell"}, "bfloat16")

@@ -55,6 +55,12 @@ def test_inputs_and_axes_have_their_declared_names(imported):
     assert int(imported.function.attrs["num_input"]) == 1
 
 
+def test_an_input_is_named_as_kernels_in_c_can_name_it():
+    program = torch.export.export(WithTables(), (torch.randn(3, 32),))
+    imported = import_program(program, (TensorSpec("6drotation", (3, 32)),), prefix="tables")
+    assert imported.function.params[0].name == "_6drotation"
+
+
 def test_rewritten_function_computes_what_the_module_does(imported):
     module = tvm.IRModule({"tables": imported.function.with_attr("global_symbol", "tables")})
     machine = relax.VirtualMachine(relax.build(module, target="llvm"), tvm.cpu())

@@ -1,7 +1,8 @@
 """bfloat16 operands: rounding, pairs of them in a uint32, and the product that adds up pairs.
 
 TVM 0.27 has no LLVM type for bfloat16, so that two numbers travel as one uint32, the earlier one
-in the low half, and the product is a call that the contraction rule turns into an instruction.
+in the low half, and the product is a call that the contraction rule turns into an instruction
+(`bfloat16_instructions.py`).
 """
 
 from __future__ import annotations
@@ -11,44 +12,6 @@ from tvm import tirx
 from tvm.ir import Call, Expr, StringImm
 
 DOT = "sam_tvm.dot_bfloat16"  # (float32 even, float32 odd, uint32 pair) -> float32
-
-# What AVX512-BF16 does in one instruction. Such texts join the module of each function that imports
-# them; TVM makes their functions inline, so that the same name in several functions is no conflict.
-_INSTRUCTIONS = """
-declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
-define <16 x float> @sam_tvm_dot_pairs(<16 x float> %sum, <16 x i32> %y, <16 x i32> %x) {
-  %a = bitcast <16 x i32> %y to <32 x bfloat>
-  %b = bitcast <16 x i32> %x to <32 x bfloat>
-  %r = tail call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(
-    <16 x float> %sum, <32 x bfloat> %a, <32 x bfloat> %b)
-  ret <16 x float> %r
-}
-define <8 x i32> @sam_tvm_round_pairs(<16 x float> %x) {
-  %t = fptrunc <16 x float> %x to <16 x bfloat>
-  %r = bitcast <16 x bfloat> %t to <8 x i32>
-  ret <8 x i32> %r
-}
-define <16 x i32> @sam_tvm_pair_lanes(<16 x float> %even, <16 x float> %odd) {
-  %e = fptrunc <16 x float> %even to <16 x bfloat>
-  %o = fptrunc <16 x float> %odd to <16 x bfloat>
-  %v = shufflevector <16 x bfloat> %e, <16 x bfloat> %o, <32 x i32> <
-    i32 0, i32 16, i32 1, i32 17, i32 2, i32 18, i32 3, i32 19,
-    i32 4, i32 20, i32 5, i32 21, i32 6, i32 22, i32 7, i32 23,
-    i32 8, i32 24, i32 9, i32 25, i32 10, i32 26, i32 11, i32 27,
-    i32 12, i32 28, i32 13, i32 29, i32 14, i32 30, i32 15, i32 31>
-  %r = bitcast <32 x bfloat> %v to <16 x i32>
-  ret <16 x i32> %r
-}
-define i32 @sam_tvm_round_pair(float %even, float %odd) {
-  %e = fptrunc float %even to bfloat
-  %o = fptrunc float %odd to bfloat
-  %v = insertelement <2 x bfloat> poison, bfloat %e, i32 0
-  %w = insertelement <2 x bfloat> %v, bfloat %o, i32 1
-  %r = bitcast <2 x bfloat> %w to i32
-  ret i32 %r
-}
-"""
-
 
 def _word(value: int) -> Expr:
     return tirx.const(value, "uint32")
@@ -110,13 +73,7 @@ def _rounded(value: Expr) -> Expr:
     return tirx.reinterpret("float32", round_to_bfloat16(value) << _word(16))
 
 
-def import_instructions(body: tirx.Stmt) -> tirx.Stmt:
-    """Make what the functions below call known to the function around `body`.
-
-    Their instructions round to nearest, ties to even; NaN stays NaN, subnormal numbers become 0.
-    """
-    node = tirx.IntImm("int32", 0)
-    return tirx.AttrStmt(node, "pragma_import_llvm", StringImm(_INSTRUCTIONS), body)
+# Calls of the functions of `bfloat16_instructions.py`; who uses them imports those.
 
 
 def add_dot_pairs(total: Expr, y: Expr, x: Expr) -> Expr:

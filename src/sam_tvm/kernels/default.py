@@ -13,10 +13,16 @@ import logging
 import tvm
 from tvm import relax, tirx
 
+from sam_tvm.kernels.bfloat16_instructions import in_software
 from sam_tvm.kernels.fallback import parallelise_outer_loops
 from sam_tvm.kernels.lower import schedule
 from sam_tvm.kernels.program import UnsupportedFunctionError, parse
-from sam_tvm.kernels.target_features import VectorUnit, vector_unit
+from sam_tvm.kernels.target_features import (
+    VectorUnit,
+    computes_bfloat16,
+    has_bfloat16,
+    vector_unit,
+)
 
 RULE = "sam_tvm.rule"
 _OPAQUE = 8  # kOpaque: a later FuseOps must not take a scheduled function apart
@@ -30,7 +36,9 @@ def passes(target: tvm.target.Target | str) -> list[tvm.ir.transform.Pass]:
         target: an LLVM target; its vector width decides the tiles.
 
     """
-    return [_schedule_pass(vector_unit(tvm.target.Target(target)))]
+    target = tvm.target.Target(target)
+    lacks_bfloat16 = computes_bfloat16(target) and not has_bfloat16(target)
+    return [_schedule_pass(vector_unit(target)), *([in_software()] if lacks_bfloat16 else [])]
 
 
 def rules_used(module: tvm.IRModule) -> dict[str, str]:

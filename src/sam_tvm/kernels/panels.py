@@ -21,7 +21,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.bfloat16 import dot_pair, pack_pair
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.target_features import has_bfloat16, panel_width, vector_unit
+from sam_tvm.kernels.target_features import computes_bfloat16, panel_width, vector_unit
 
 _FUSES_ELEMENTWISE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise readers join the product
 
@@ -69,16 +69,16 @@ def panels_for(target: tvm.target.Target | str, precision: str) -> Panels:
         precision: ``float32`` or ``bfloat16``.
 
     Raises:
-        UnsupportedPrecisionError: unknown, or the target's CPU has no instruction for it.
+        UnsupportedPrecisionError: unknown, or there are no kernels of it for the target's CPU.
 
     """
     target = tvm.target.Target(target)
     if precision not in ("float32", "bfloat16"):
         raise UnsupportedPrecisionError(f"unknown precision {precision!r}: float32 or bfloat16")
     bfloat16 = precision == "bfloat16"
-    if bfloat16 and not has_bfloat16(target):
+    if bfloat16 and not computes_bfloat16(target):
         raise UnsupportedPrecisionError(
-            f"bfloat16 needs a CPU with AVX512-BF16, which {target} is not; use float32"
+            f"bfloat16 needs a CPU with AVX-512, which {target} is not; use float32"
         )
     return Panels(panel_width(vector_unit(target)), bfloat16)
 

@@ -42,8 +42,16 @@ def vector_unit(target: tvm.target.Target) -> VectorUnit:
     return GENERIC
 
 
+def computes_bfloat16(target: tvm.target.Target) -> bool:
+    """Tell whether there are kernels of bfloat16 for a CPU: with its instructions, or in software.
+
+    Either works on 16 lanes.
+    """
+    return vector_unit(target) == AVX512
+
+
 def has_bfloat16(target: tvm.target.Target) -> bool:
-    """Tell whether the CPU multiplies pairs of bfloat16 on 16 lanes."""
+    """Tell whether the CPU multiplies pairs of bfloat16 in one instruction."""
     if target.kind.name != "llvm":
         return False
     with target:

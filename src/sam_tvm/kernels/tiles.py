@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.bfloat16 import import_instructions
+from sam_tvm.kernels.bfloat16_instructions import import_instructions
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,

@@ -72,6 +72,11 @@ def _with_declared_axes(function: relax.Function, inputs: Sequence[TensorSpec]) 
     return function.bind_symbolic_vars(renamed) if renamed else function
 
 
+def _identifier(name: str) -> str:
+    """A name that kernels in C can give their parameter: "6drotation" is none."""
+    return name if name.isidentifier() else f"_{name}"
+
+
 def name_parameters(
     function: relax.Function,
     inputs: Sequence[TensorSpec],
@@ -90,7 +95,9 @@ def name_parameters(
     """
     function = _with_declared_axes(function, inputs)
     former, weights = function.params[: len(inputs)], function.params[len(inputs) :]
-    variables = [relax.Var(spec.name, var.ty) for spec, var in zip(inputs, former, strict=True)]
+    variables = [
+        relax.Var(_identifier(spec.name), var.ty) for spec, var in zip(inputs, former, strict=True)
+    ]
     names = {content_hash(value): name for name, value in constants.items()}
     extract = _Rewriter(prefix, names, dict(zip(former, variables, strict=True)))
     body = extract.visit_expr(function.body)

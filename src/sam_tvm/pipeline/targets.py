@@ -8,7 +8,7 @@ import shlex
 import tvm
 from tvm.target import codegen
 
-from sam_tvm.kernels.target_features import has_bfloat16
+from sam_tvm.kernels.target_features import computes_bfloat16
 from sam_tvm.pipeline import instructions
 from sam_tvm.runtime.errors import UnknownNameError, UserError
 from sam_tvm.runtime.instructions import architecture
@@ -131,14 +131,12 @@ def check_precision(target: tvm.target.Target, precision: str) -> None:
     """Refuse a precision that the target has no instructions or no kernels for.
 
     Raises:
-        UserError: for bfloat16 on a CPU without `dpbf16ps` or on a GPU, for float16 on a CPU.
+        UserError: for bfloat16 on a CPU without AVX-512 or on a GPU, for float16 on a CPU.
     """
     name = target.attrs.get("mcpu", target.kind.name)
     if precision == "bfloat16" and is_device(target):
         raise UserError(f"target {name} has no bfloat16 kernels: use --precision float16")
     if precision == "float16" and not is_device(target):
         raise UserError(f"target {name} has no float16 kernels: use --precision float32")
-    if precision == "bfloat16" and not has_bfloat16(target):
-        raise UserError(
-            f"target {name} has no bfloat16 instructions (avx512_bf16): use --precision float32"
-        )
+    if precision == "bfloat16" and not computes_bfloat16(target):
+        raise UserError(f"target {name} has no AVX-512 for bfloat16: use --precision float32")

@@ -19,7 +19,7 @@ from sam_tvm.kernels.attention.keys import load_keys, load_values
 from sam_tvm.kernels.attention.plan import Memory, Plan
 from sam_tvm.kernels.attention.problem import Attention, choose_tile
 from sam_tvm.kernels.attention.queries import Head
-from sam_tvm.kernels.bfloat16 import import_instructions
+from sam_tvm.kernels.bfloat16_instructions import import_instructions
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, product, remainder
 from sam_tvm.kernels.loops import loop, sequence
 from sam_tvm.kernels.target_features import VectorUnit

@@ -34,7 +34,7 @@ def place(target: tvm.target.Target | str, precision: str) -> tvm.ir.transform.P
         precision: ``float32``, or ``bfloat16`` for the operands of products.
 
     Raises:
-        UnsupportedPrecisionError: unknown, or the target's CPU has no instruction for it.
+        UnsupportedPrecisionError: unknown, or there are no kernels of it for the target's CPU.
 
     """
     target = tvm.target.Target(target)

@@ -61,7 +61,7 @@ def place_windows(target: tvm.target.Target | str, precision: str) -> tvm.ir.tra
         precision: ``float32``, or ``bfloat16`` for the operands of products.
 
     Raises:
-        UnsupportedPrecisionError: unknown, or the target's CPU has no instruction for it.
+        UnsupportedPrecisionError: unknown, or there are no kernels of it for the target's CPU.
     """
     target = tvm.target.Target(target)
     unit, bfloat16 = vector_unit(target), panels_for(target, precision).bfloat16

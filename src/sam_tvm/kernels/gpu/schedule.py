@@ -20,6 +20,7 @@ from sam_tvm.kernels.default import RULE
 from sam_tvm.kernels.gpu import elements
 from sam_tvm.kernels.gpu.finite import finite_constants
 from sam_tvm.kernels.gpu.limits import exceeded
+from sam_tvm.kernels.gpu.selection import scalar_conditions
 
 _EXPLICIT = "pragma_unroll_explicit"
 Rule = Callable[[tirx.PrimFunc, tvm.target.Target], "s_tir.Schedule | None"]
@@ -75,7 +76,8 @@ def passes(target: tvm.target.Target) -> list[tvm.ir.transform.Pass]:
             module[var] = function
         return module
 
-    return [run, finite_constants()] if target.kind.name == "webgpu" else [run]
+    finite = [finite_constants()] if target.kind.name == "webgpu" else []
+    return [scalar_conditions(), run, *finite]
 
 
 def schedule_function(function: tirx.PrimFunc, target: tvm.target.Target) -> tirx.PrimFunc:
