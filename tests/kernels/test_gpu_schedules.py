@@ -10,7 +10,7 @@ from tvm import relax, s_tir, tirx
 from tvm.script import tirx as T
 
 from sam_tvm.kernels.default import RULE
-from sam_tvm.kernels.gpu import float16_products, schedule
+from sam_tvm.kernels.gpu import float16_products, narrow_types, schedule
 from sam_tvm.kernels.gpu.limits import exceeded
 from sam_tvm.pipeline import targets
 from sam_tvm.pipeline.passes import device_placement, pipeline
@@ -33,7 +33,7 @@ def program(build, *shapes) -> tvm.IRModule:
 def rules(module: tvm.IRModule, target: str = TARGET, precision: str = "float32") -> set[str]:
     resolved = targets.resolve(target)
     with resolved, tvm.transform.PassContext(opt_level=3):
-        lowered = pipeline(resolved)(device_placement(precision)(module))
+        lowered = pipeline(resolved)(device_placement(resolved, precision)(module))
     functions = [
         function
         for var, function in lowered.functions_items()
@@ -128,7 +128,9 @@ def test_webgpu_is_given_no_infinite_constant(target, infinite):
 
     resolved = targets.resolve(target)
     with resolved, tvm.transform.PassContext(opt_level=3):
-        lowered = pipeline(resolved)(device_placement("float32")(program(clipped, (5, 7))))
+        lowered = pipeline(resolved)(
+            device_placement(resolved, "float32")(program(clipped, (5, 7)))
+        )
     constants: list[float] = []
     for _, function in lowered.functions_items():
         if isinstance(function, tirx.PrimFunc):
@@ -145,9 +147,50 @@ def test_a_selection_of_vectors_asks_for_no_vector_of_truths():
     module = program(chosen, (64, 1), (64, 32), (32, 64), (64,))
     resolved = targets.resolve(TARGET)
     with resolved, tvm.transform.PassContext(opt_level=3):
-        lowered = pipeline(resolved)(device_placement("float32")(module))
+        lowered = pipeline(resolved)(device_placement(resolved, "float32")(module))
     found: list[tirx.Select] = []
     for _, function in lowered.functions_items():
         if isinstance(function, tirx.PrimFunc):
             tvm_ffi.structural_walk(function.body, (tirx.Select, found.append))
     assert not found
+
+
+def counted(x, mask, lengths):
+    """How many numbers of each row are seen and above their mean, as float32, and the mask."""
+    wide = relax.op.mean(relax.op.astype(x, "float64"), axis=1, keepdims=True)
+    above = relax.op.greater(x, relax.op.astype(wide, "float32"))
+    both = relax.op.logical_and(above, relax.op.logical_not(mask))
+    number = relax.op.sum(relax.op.astype(both, "int64"), axis=1)
+    enough = relax.op.greater_equal(number, lengths)
+    shown = relax.op.where(relax.op.expand_dims(enough, 1), x, relax.const(0.0))
+    return relax.Tuple([shown, enough])
+
+
+@pytest.mark.parametrize("target", ["metal", "webgpu"])
+def test_types_that_a_gpu_has_not_are_replaced(target):
+    types = {"x": ((5, 9), "float32"), "mask": ((5, 9), "bool"), "lengths": ((5,), "int64")}
+    variables = [relax.Var(name, relax.TensorType(*given)) for name, given in types.items()]
+    builder = relax.BlockBuilder()
+    with builder.function("main", variables, attrs={"num_input": 3}):
+        with builder.dataflow():
+            result = builder.emit_output(builder.normalize(counted(*variables)))
+        builder.emit_func_output(result)
+    resolved = targets.resolve(target)
+    written = tvm.transform.Sequential(narrow_types(resolved))(builder.get())
+    kinds = {str(parameter.ty.dtype) for parameter in written["main"].params}
+    assert kinds == ({"float32", "int32"} if target == "webgpu" else {"float32", "bool", "int64"})
+
+    machine = relax.VirtualMachine(relax.build(written, "llvm"), tvm.cpu())
+    random = np.random.default_rng(0)
+    x = random.standard_normal((5, 9)).astype("float32")
+    mask, lengths = random.random((5, 9)) < 0.3, np.array([1, 2, 3, 4, 9])
+    arrays = [x, mask, lengths]
+    if target == "webgpu":
+        arrays = [x, mask.astype("int32"), lengths.astype("int32")]
+    shown, enough = (
+        answer.numpy() for answer in machine["main"](*[tvm.runtime.tensor(a) for a in arrays])
+    )
+    expected = ((x > x.mean(1, keepdims=True)) & ~mask).sum(1) >= lengths
+    assert 0 < expected.sum() < 5
+    np.testing.assert_array_equal(enough.astype(bool), expected)
+    np.testing.assert_array_equal(shown, np.where(expected[:, None], x, 0))

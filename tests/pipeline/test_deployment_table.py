@@ -4,10 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
+import tvm
 
 from sam_tvm import components
+from sam_tvm.pipeline import targets
 from sam_tvm.pipeline.deployment import binaries, cell, kernels, report, table
 from sam_tvm.pipeline.deployment.tools import CheckError, MissingToolError
+from sam_tvm.pipeline.kernel_sources import NAMES, write_sources
 from sam_tvm.runtime.errors import UnknownNameError
 from sam_tvm.runtime.nvrtc import CudaSourceError, compile_cuda
 
@@ -109,8 +112,25 @@ def test_kernels_are_held_against_their_language(kind, tmp_path):
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "kernels.cl").write_text(WHOLE["opencl"])
     with pytest.raises(MissingToolError, match=r"needs clang \(apt install clang\)"):
         kernels.check_opencl(tmp_path / "kernels.cl")
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_without_kernels_proves_nothing(kind, tmp_path):
+    (tmp_path / "kernels").write_text("")
+    with pytest.raises(CheckError, match="kernels holds no kernel"):
+        kernels.check_kernels(kind, tmp_path / "kernels", None)
+
+
+@pytest.mark.parametrize("target", ["cuda -arch=sm_80", "metal", "opencl", "webgpu"])
+def test_the_source_of_a_device_s_kernels_is_kept(target, tmp_path):
+    resolved = targets.resolve(target)
+    with resolved:
+        executable = tvm.compile(cell._increment(True), resolved)
+    write_sources(executable, resolved, tmp_path)
+    assert "main_kernel" in (tmp_path / NAMES[resolved.kind.name]).read_text()
 
 
 def test_a_library_of_another_architecture_is_found_out(ported_library):

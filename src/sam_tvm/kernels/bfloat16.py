@@ -13,6 +13,7 @@ from tvm.ir import Call, Expr, StringImm
 
 DOT = "sam_tvm.dot_bfloat16"  # (float32 even, float32 odd, uint32 pair) -> float32
 
+
 def _word(value: int) -> Expr:
     return tirx.const(value, "uint32")
 

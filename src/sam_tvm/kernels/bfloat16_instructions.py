@@ -1,4 +1,4 @@
-"""What AVX512-BF16 does in one instruction, as functions in LLVM IR; in software where it is missing.
+"""What AVX512-BF16 does in one instruction, as functions in LLVM IR, and the same in software.
 
 The texts join the module of each function that imports them. TVM makes their functions inline, so
 that the same name in several functions is no conflict.

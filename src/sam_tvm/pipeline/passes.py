@@ -52,13 +52,15 @@ def stock_placement() -> tvm.transform.Pass:
     )
 
 
-def device_placement(precision: str) -> tvm.transform.Pass:
-    """What a GPU's schedules need: plain operators alone, in its precision.
+def device_placement(target: tvm.target.Target, precision: str) -> tvm.transform.Pass:
+    """What a GPU's schedules need: plain operators alone, in its precision and of types it has.
 
     What stays whole for a kernel of a CPU is written out.
     """
     narrow = [gpu.float16_products()] if precision == "float16" else []
-    return tvm.transform.Sequential([stock_placement(), *narrow], name="sam_tvm.device_placement")
+    return tvm.transform.Sequential(
+        [stock_placement(), *gpu.narrow_types(target), *narrow], name="sam_tvm.device_placement"
+    )
 
 
 def loops() -> list[tvm.transform.Pass]:

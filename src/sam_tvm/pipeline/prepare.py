@@ -38,7 +38,7 @@ def prepare(function: tvm.relax.Function, name: str, params: list[str], job: Job
         if job.stock:
             return Lifted(stock_placement()(module), tuple(params), None, (), ())
         if targets.is_device(target):
-            placed = device_placement(job.precision)(module)
+            placed = device_placement(target, job.precision)(module)
         else:
             placed = placement(target, job.precision, job.weights == "int8")(module)
         return lift_parameters(placed, name, params)

@@ -26,8 +26,11 @@ KNOWN_OPTIONS = {
 # The code that starts the kernels runs beside them.
 _HOSTS = {"metal": "arm64-apple-macos", "webgpu": "wasm32-unknown-unknown-wasm"}
 # What dlight's schedules ask for and TVM does not know of a kind: what every such device has.
+# Metal's reductions go through memory like OpenCL's: those by shuffles, which TVM would take,
+# declare threadgroup memory inside loops.
 _LIMITS = {
     "cuda": {"max_shared_memory_per_block": 49152, "max_threads_per_block": 1024},
+    "metal": {"thread_warp_size": 1},
     "opencl": {"max_shared_memory_per_block": 32768},
     "webgpu": {"max_shared_memory_per_block": 16384},
 }

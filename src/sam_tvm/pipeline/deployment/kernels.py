@@ -14,6 +14,13 @@ from sam_tvm.runtime.nvrtc import CudaCompilerError, CudaSourceError, compile_cu
 PRELUDE = Path(__file__).with_name("metal_prelude.h")
 _WGPU = "pip install wgpu, apt install mesa-vulkan-drivers"
 _CUOBJDUMP = "pip install nvidia-cuda-cuobjdump"
+# What stands before each kernel: those of Metal and WGSL are files of their own, with types that
+# others declare too; those of OpenCL are declared once more, all together, in the beginning.
+_PARTS = {
+    "opencl": re.compile(r"(?m)^__kernel void(?=[^;{]*{)"),
+    "metal": re.compile(r"#include <metal_stdlib>"),
+    "webgpu": re.compile(r"(?m)^// Function: .*\n"),
+}
 
 
 def check_cuda(source: Path, arch: str) -> str:
@@ -49,18 +56,32 @@ def _cuda_tool(name: str) -> str:
     return str(path) if path.is_file() else find(name, _CUOBJDUMP)
 
 
+def _parts(kind: str, source: Path) -> list[str]:
+    """The kernels of a file, one by one; a file without any proves nothing.
+
+    Raises:
+        CheckError
+    """
+    _, *texts = _PARTS[kind].split(source.read_text("utf-8"))
+    parts = [text for text in texts if "(" in text]
+    if not parts:
+        raise CheckError(f"{source.name} holds no kernel")
+    return parts
+
+
 def check_opencl(source: Path) -> str:
     """Compile OpenCL C to machine code of no device in particular.
 
     Raises:
         MissingToolError, CheckError
     """
+    parts = _parts("opencl", source)
     clang = find("clang", "apt install clang")
     said = ["-x", "cl", "-cl-std=CL1.2", "-Xclang", "-finclude-default-header", "-w"]
     with tempfile.TemporaryDirectory() as folder:  # clang removes the file of what it refuses
         result = Path(folder) / "kernels.bc"
         output([clang, *said, "-target", "spir64", "-c", "-emit-llvm", "-o", result, source])
-    return "clang: OpenCL C 1.2"
+    return f"clang: {len(parts)} kernels of OpenCL C 1.2"
 
 
 def check_metal(source: Path) -> str:
@@ -69,14 +90,13 @@ def check_metal(source: Path) -> str:
     Raises:
         MissingToolError, CheckError
     """
+    parts = _parts("metal", source)
     clang = find("clang++", "apt install clang")
     options = ["-x", "cl", "-cl-std=clc++", "-Xclang", "-finclude-default-header", "-w"]
-    text = source.read_text(encoding="utf-8").replace("using namespace metal;", "")
-    # Each kernel is a file of its own, with types that others declare too.
-    parts = text.split("#include <metal_stdlib>")[1:]
     for part in parts:
         with tempfile.NamedTemporaryFile("w", suffix=".clcpp") as file:
-            file.write(f'#include "{PRELUDE}"\n{part}')
+            text = part.replace("using namespace metal;", "")
+            file.write(f'#include "{PRELUDE}"\n{text}')
             file.flush()
             output([clang, *options, "-target", "spir64", "-fsyntax-only", file.name])
     return f"clang: {len(parts)} Metal kernels parsed as C++ for OpenCL"
@@ -88,6 +108,7 @@ def check_webgpu(source: Path) -> str:
     Raises:
         MissingToolError, CheckError
     """
+    shaders = _parts("webgpu", source)
     try:
         import wgpu
     except ImportError as error:
@@ -96,9 +117,6 @@ def check_webgpu(source: Path) -> str:
         device = wgpu.gpu.request_adapter_sync().request_device_sync()
     except (RuntimeError, OSError) as error:
         raise MissingToolError(f"needs a Vulkan driver ({_WGPU})") from error
-    shaders = [
-        part for part in re.split(r"(?m)^// Function: .*\n", source.read_text()) if "fn " in part
-    ]
     for shader in shaders:
         try:
             device.create_shader_module(code=shader)
