@@ -45,3 +45,10 @@ def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize("engine", ["onnxruntime", "tvm-stock"])
 def test_engines_without_bfloat16_say_so(engine):
     assert "float" in ENGINES[engine].why_not("bfloat16")
+
+
+def test_on_a_gpu_only_engines_that_use_it_are_timed():
+    assert ENGINES[OURS].why_not("float16", "cuda") is None
+    assert ENGINES["eager"].why_not("float16", "cuda") is None
+    assert ENGINES["eager"].why_not("float32", "metal") == "not timed on metal"
+    assert ENGINES["onnxruntime"].why_not("float32", "cuda") == "not timed on cuda"

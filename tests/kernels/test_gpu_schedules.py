@@ -12,6 +12,7 @@ from tvm.script import tirx as T
 from sam_tvm.kernels.default import RULE
 from sam_tvm.kernels.gpu import float16_products, narrow_types, schedule
 from sam_tvm.kernels.gpu.limits import exceeded
+from sam_tvm.kernels.gpu.names import LONGEST
 from sam_tvm.pipeline import targets
 from sam_tvm.pipeline.passes import device_placement, pipeline
 
@@ -194,3 +195,19 @@ def test_types_that_a_gpu_has_not_are_replaced(target):
     assert 0 < expected.sum() < 5
     np.testing.assert_array_equal(enough.astype(bool), expected)
     np.testing.assert_array_equal(shown, np.where(expected[:, None], x, 0))
+
+
+def test_no_kernel_s_name_is_longer_than_a_file_s_may_be():
+    def chain(x):
+        for _ in range(30):
+            x = relax.op.multiply(relax.op.add(x, x), x)
+        return x
+
+    resolved = targets.resolve(TARGET)
+    with resolved, tvm.transform.PassContext(opt_level=3):
+        placed = device_placement(resolved, "float32")(program(chain, (4, 4)))
+        lowered = pipeline(resolved)(placed)
+    names = [var.name_hint for var, _ in lowered.functions_items()]
+    assert max(map(len, names)) == LONGEST
+    executable = relax.build(lowered, target=resolved, relax_pipeline=None)
+    assert names[0] in executable.as_text() or names[1] in executable.as_text()

@@ -133,3 +133,9 @@ def test_errors_are_one_line(affine_bundle, rewrite_manifest):
     with pytest.raises(BundleError, match="cannot be loaded") as caught:
         Bundle.load(affine_bundle)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_for_a_device_that_is_not_here_says_so(affine_bundle, rewrite_manifest):
+    rewrite_manifest(affine_bundle, {"target": '{"kind": "metal"}'})
+    with pytest.raises(BundleError, match="is built for metal: no metal device runs here"):
+        Bundle.load(affine_bundle)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sam_tvm import components
 from sam_tvm.benchmark.cases import label, timed_case
-from sam_tvm.benchmark.engines import ENGINES, OURS, REFERENCE, Engine
+from sam_tvm.benchmark.engines import CPU, ENGINES, OURS, REFERENCE, Engine
 from sam_tvm.benchmark.operations import known_flops, with_steps
 from sam_tvm.benchmark.plan import Plan
 from sam_tvm.benchmark.preparation import ExpectComponent, ExpectEndToEnd
@@ -164,8 +164,8 @@ class Bench:
         return with_steps(counts, components.functions(MODEL, self.plan.job.preset))
 
     def reference_request(self, name: str) -> Request:
-        """What PyTorch is asked to run."""
-        return self._request(ENGINES[REFERENCE], "float32", name)
+        """What PyTorch is asked to run, on the CPU, for what is expected."""
+        return replace(self._request(ENGINES[REFERENCE], "float32", name), kind=CPU)
 
     def request(self, engine: Engine, precision: str, name: str) -> Request:
         """What an engine is asked to run, with what it loads.
@@ -199,6 +199,7 @@ class Bench:
             inputs=self._inputs(name),
             outputs=outputs,
             threads=self.plan.threads,
+            kind=self.plan.kind,
             end_to_end=self._end_to_end,
         )
 

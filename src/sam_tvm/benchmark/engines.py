@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sam_tvm.runtime.errors import UnknownNameError
 
 OURS, REFERENCE = "tvm", "eager"
+CPU = "llvm"  # the kind of target that is this CPU; others are a GPU's
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Engine:
         without: precision -> why the engine does not have it.
         onnx: whether it reads ONNX.
         warm_up_runs: at least so many, however long they take.
+        devices: kinds of GPU that it can be timed on, beside the CPU.
     """
 
     name: str
@@ -30,9 +32,12 @@ class Engine:
     without: tuple[tuple[str, str], ...] = ()
     onnx: bool = False
     warm_up_runs: int = 1
+    devices: tuple[str, ...] = ()
 
-    def why_not(self, precision: str) -> str | None:
-        """Why the engine cannot run here in this precision; None if it can."""
+    def why_not(self, precision: str, kind: str = CPU) -> str | None:
+        """Why the engine cannot run here, on this kind of device; None if it can."""
+        if kind != CPU and self.name != OURS and kind not in self.devices:
+            return f"not timed on {kind}"
         if reason := dict(self.without).get(precision):
             return reason
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
@@ -48,9 +53,9 @@ ENGINES = {
     engine.name: engine
     for engine in (
         Engine(OURS, f"{_PACKAGE}.tvm_engine"),
-        Engine(REFERENCE, f"{_PACKAGE}.torch_engine"),
+        Engine(REFERENCE, f"{_PACKAGE}.torch_engine", devices=("cuda",)),
         # The second run may find that what the first one compiled was too special.
-        Engine("compile", f"{_PACKAGE}.torch_engine", warm_up_runs=3),
+        Engine("compile", f"{_PACKAGE}.torch_engine", warm_up_runs=3, devices=("cuda",)),
         Engine(
             "onnxruntime",
             f"{_PACKAGE}.onnxruntime_engine",

@@ -9,8 +9,10 @@ from typing import Any
 
 from tvm.target import codegen
 
+from sam_tvm.benchmark.engines import CPU
 from sam_tvm.pipeline.export import STAGE
 from sam_tvm.pipeline.job import Job
+from sam_tvm.runtime.device import find_device
 
 _CPU_INFO = Path("/proc/cpuinfo")
 PACKAGES = ("sam-tvm", "torch", "sam3", "apache-tvm", "onnxruntime", "openvino")
@@ -37,13 +39,21 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def header(job: Job, threads: int, peaks: dict[str, float | None]) -> dict[str, Any]:
+def device_name(kind: str) -> str | None:
+    """A GPU as its driver calls it; None for the CPU."""
+    return None if kind == CPU else str(find_device(kind).device_name or kind)
+
+
+def header(
+    job: Job, threads: int, peaks: dict[str, float | None], kind: str = CPU
+) -> dict[str, Any]:
     """What the report says besides its rows.
 
     Args:
         job: whose components, exported from the same weights.
         threads: of every engine.
         peaks: the machine's GFLOP/s by precision, None where they are not known.
+        kind: of target.
     """
     weights = {}
     for component in job.components:
@@ -54,6 +64,7 @@ def header(job: Job, threads: int, peaks: dict[str, float | None]) -> dict[str, 
         "target": job.target,
         "machine": {
             "cpu": cpu_name(),
+            "device": device_name(kind),
             "threads": threads,
             "fma_peak_gflops": peaks["float32"],
             "fma_peak_gflops_bfloat16": peaks["bfloat16"],

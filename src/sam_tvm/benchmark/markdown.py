@@ -40,7 +40,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# Benchmark: {report['preset']}",
         "",
-        f"{machine['cpu']}, {machine['threads']} threads, measured peak {', '.join(peaks)}.",
+        f"{_where(machine)}, {machine['threads']} threads, measured peak {', '.join(peaks)}.",
         f"Weights: {weights}. Versions: {versions}.",
         "",
         EXPLANATION,
@@ -50,6 +50,12 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         lines += ["", f"## {precision}", "", *_summary(ours), "", *_details(ours)]
     lines += _kernels(rows)
     return "\n".join(lines) + "\n"
+
+
+def _where(machine: Mapping[str, Any]) -> str:
+    """The GPU, if the figures are of one, and the CPU."""
+    names = (machine.get("device"), machine["cpu"])
+    return " beside ".join(name for name in names if name)
 
 
 def _table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

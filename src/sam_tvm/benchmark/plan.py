@@ -10,14 +10,13 @@ from sam_tvm import components
 from sam_tvm.benchmark.cases import default_voxels
 from sam_tvm.benchmark.engines import ENGINES, Engine, select
 from sam_tvm.benchmark.workload import END_TO_END
-from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.job import PRECISIONS, Job
 from sam_tvm.pipeline.options import add_job_options, job_from_options
 from sam_tvm.runtime.cpus import available_cpus
 from sam_tvm.runtime.errors import UnknownNameError, UserError
 from sam_tvm.runtime.sparse import VOXEL_LIMIT
 
 ROUNDS, BUDGET_S, TIMEOUT_S = 3, 5.0, 900.0
-PRECISIONS = ("float32", "bfloat16")  # those of a CPU, which is what is timed
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Plan:
 
     Attributes:
         job: components, preset, target and folders.
+        kind: of the target: ``llvm`` for this CPU, else a GPU's.
         end_to_end: whether the end-to-end run is timed too.
         engines: ours first.
         precisions: of the engines.
@@ -37,6 +37,7 @@ class Plan:
     """
 
     job: Job
+    kind: str
     end_to_end: bool
     engines: tuple[Engine, ...]
     precisions: tuple[str, ...]
@@ -50,7 +51,9 @@ class Plan:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the benchmark."""
     add_job_options(parser, weights=False, target=False)
-    parser.add_argument("--target", default="llvm", help='of TVM: llvm or "llvm -mcpu=NAME"')
+    parser.add_argument(
+        "--target", default="llvm", help='of TVM: llvm (default), "llvm -mcpu=NAME", cuda, ...'
+    )
     # Not `precision`: that is a job's, which has one.
     parser.add_argument(
         *("--precision", "-p"),
@@ -105,18 +108,26 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
                 f"there is no precision {precision!r}; known precisions: {known}"
             )
     threads = available_cpus() if options.threads is None else options.threads
+    job = job_from_options(options)
+    from sam_tvm.pipeline import targets  # loads TVM
+    from sam_tvm.runtime.device import find_device
+
+    target = targets.resolve(job.target)
+    for precision in options.precisions:
+        targets.check_precision(target, precision)
+    find_device(str(target.kind.name))
     for name, value in (("rounds", options.rounds), ("threads", threads)):
         if value < 1:
             raise UserError(f"--{name} must be at least 1, not {value}")
     for name, value in (("budget", options.budget), ("timeout", options.timeout)):
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"--{name} must be a positive number of seconds, not {value:g}")
-    job = job_from_options(options)
     voxels = default_voxels(job.preset.name) if options.voxels is None else options.voxels
     if not 1 <= voxels <= VOXEL_LIMIT:
         raise UserError(f"--voxels must be from 1 to {VOXEL_LIMIT}, not {voxels}")
     return Plan(
         job=job,
+        kind=str(target.kind.name),
         end_to_end=end_to_end,
         engines=select(options.against),
         precisions=tuple(dict.fromkeys(options.precisions)),

@@ -12,7 +12,7 @@ from sam_tvm.benchmark.engines import ENGINES
 from sam_tvm.benchmark.markdown import as_markdown
 from sam_tvm.benchmark.workload import END_TO_END, SET_IMAGE, TEXT_PROMPT
 from sam_tvm.pipeline import files
-from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.job import PRECISIONS, Job
 
 NAME = "benchmark_report"
 PEAKS = {"float32": "fma_peak_gflops", "bfloat16": "fma_peak_gflops_bfloat16"}
@@ -39,7 +39,7 @@ def merge(
     """Former rows with the fresh ones in place of those of equal `KEY`, in a fixed order."""
     rows = {tuple(row[name] for name in KEY): row for row in (*former, *fresh)}
     names = [*(part.name for part in components.components()), SET_IMAGE, TEXT_PROMPT, END_TO_END]
-    orders = (names, list(ENGINES), list(PEAKS))
+    orders = (names, list(ENGINES), list(PRECISIONS))
 
     def place(key: tuple[str, ...]) -> list[int]:
         return [

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sam_tvm import components
 from sam_tvm.benchmark.bench import Bench
-from sam_tvm.benchmark.engines import OURS, Engine, rotated
+from sam_tvm.benchmark.engines import CPU, OURS, Engine, rotated
 from sam_tvm.benchmark.machine import header
 from sam_tvm.benchmark.measure import Measure
 from sam_tvm.benchmark.peak import MeasurePeak
@@ -27,6 +27,8 @@ from sam_tvm.pipeline.recorded import with_recorded_weights
 from sam_tvm.pipeline.store import MissingArtifactError
 
 FOLDER = "benchmark"  # logs and operation counts, beside the components' artifacts
+
+NO_PEAKS = {"float32": None, "bfloat16": None}  # a GPU's is not measured
 
 Outcomes = dict[tuple[Engine, str], Outcome]  # by engine and precision
 
@@ -49,13 +51,13 @@ def benchmark(plan: Plan) -> int:
         turns = len(bench.workloads) * plan.rounds * len(plan.engines) * len(plan.precisions)
         with tqdm(total=turns, desc="benchmark", unit="process") as bar:
             bar.set_postfix_str("peak of the machine")
-            peaks = _peaks(plan, limits, logs)
+            peaks = _peaks(plan, limits, logs) if plan.kind == CPU else NO_PEAKS
             bar.set_postfix_str("PyTorch's outputs")
             bench.expect()
             bar.set_postfix_str("operations")
             context = Context(time.strftime("%Y-%m-%dT%H:%M:%S%z"), bench.count_flops())
             job = replace(plan.job, components=bench.parts)
-            about = header(job, plan.threads, peaks)
+            about = header(job, plan.threads, peaks, plan.kind)
             for name in bench.workloads:
                 outcomes = _time_workload(bench, name, limits, logs, bar)
                 rows = _rows(bench, name, outcomes, context)
@@ -80,14 +82,14 @@ def _peaks(plan: Plan, limits: Limits, logs: Path) -> dict[str, float | None]:
         return run_task(MeasurePeak(plan.threads), limits, logs / "peak.log")
     except TaskError as error:
         tqdm.write(f"the machine's peak is not known: {error}")
-        return {"float32": None, "bfloat16": None}
+        return NO_PEAKS
 
 
 def _time_workload(bench: Bench, name: str, limits: Limits, logs: Path, bar: tqdm) -> Outcomes:
     """All rounds of one workload; an engine that failed once is not asked again."""
     plan = bench.plan
     outcomes: Outcomes = {
-        (engine, precision): Outcome(error=engine.why_not(precision))
+        (engine, precision): Outcome(error=engine.why_not(precision, plan.kind))
         for engine in plan.engines
         for precision in plan.precisions
     }

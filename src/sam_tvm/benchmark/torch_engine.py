@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_tvm.benchmark.engines import CPU
 from sam_tvm.benchmark.memory import reset_peak_rss
 from sam_tvm.benchmark.workload import (
     END_TO_END,
@@ -24,6 +25,10 @@ from sam_tvm.benchmark.workload import (
 from sam_tvm.components.base import Component
 from sam_tvm.models.presets import Preset, get_preset
 from sam_tvm.models.source import WeightsSource
+
+
+class NoDeviceError(Exception):
+    """torch has no such device."""
 
 
 class NotCompiledError(Exception):
@@ -45,13 +50,29 @@ def load(request: Request, stack: ExitStack) -> Workload:
     torch.set_num_threads(request.threads)
     stack.enter_context(reference_environment(model_of(request)))
     stack.enter_context(torch.inference_mode())
-    model = load_request(request)
+    device = torch_device(request)
+    model = load_request(request).to(device)
     reset_peak_rss()  # of what building the model took, which no user of it needs
-    if request.precision == "bfloat16":
-        stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+    if request.precision != "float32":
+        stack.enter_context(torch.autocast(device, getattr(torch, request.precision)))
     load_workload = _end_to_end if request.name == END_TO_END else _component
     workload = load_workload(model, request, compiled)
     return _assert_compiled(workload) if compiled else workload
+
+
+def torch_device(request: Request) -> str:
+    """What torch calls the device that is asked for.
+
+    Raises:
+        NoDeviceError: this torch cannot use it.
+    """
+    import torch
+
+    if request.kind == CPU:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise NoDeviceError("this torch has no CUDA: install one that has")
+    return "cuda"
 
 
 def model_of(request: Request) -> str:
@@ -113,7 +134,8 @@ def _component(model: Any, request: Request, compiled: bool) -> Workload:
     (component,) = components.select([request.name])
     function = component_function(component, model)
     return component_workload(
-        TorchModel(torch.compile(function) if compiled else function), request
+        TorchModel(torch.compile(function) if compiled else function, torch_device(request)),
+        request,
     )
 
 
@@ -128,7 +150,7 @@ def _end_to_end(model: Any, request: Request, compiled: bool) -> Workload:
         for path in dict.fromkeys(parts):
             model.get_submodule(path).compile()
     size = request.end_to_end.image_size
-    processor = Sam3Processor(model, resolution=size, device="cpu")
+    processor = Sam3Processor(model, resolution=size, device=torch_device(request))
     return end_to_end_workload(processor, request, as_array)
 
 
@@ -145,25 +167,32 @@ def _assert_compiled(workload: Workload) -> Workload:
 
 
 class TorchModel:
-    """A component as a function of tensors."""
+    """A component as a function of tensors on a device."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[..., Any], device: str = "cpu") -> None:
+        self._function, self._device = function, device
 
     def bind(self, inputs: Sequence[np.ndarray]) -> Callable[[], Any]:
-        """A call on these inputs."""
+        """A call on these inputs, which ends when the device has."""
         import torch
 
-        tensors = [torch.from_numpy(array) for array in inputs]
-        return lambda: self._function(*tensors)
+        tensors = [torch.from_numpy(array).to(self._device) for array in inputs]
+
+        def call() -> Any:
+            outputs = self._function(*tensors)
+            if self._device != "cpu":
+                torch.cuda.synchronize()
+            return outputs
+
+        return call
 
     def arrays(self, outputs: Any) -> list[np.ndarray]:
-        """Views of the outputs; bfloat16, which numpy lacks, as float32."""
+        """The outputs; views of them on a CPU."""
         return [as_array(output) for output in outputs]
 
 
 def as_array(tensor: Any) -> np.ndarray:
-    """A tensor as an array."""
+    """A tensor as an array; bfloat16, which numpy lacks, as float32."""
     import torch
 
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()

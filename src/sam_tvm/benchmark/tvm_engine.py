@@ -28,7 +28,7 @@ def load(request: Request, _stack: ExitStack) -> Workload:
     """The component or the end-to-end run; from the bundle where there is one."""
     sys.modules["torch"] = None  # importing it fails
     if request.name != END_TO_END:
-        model = TvmModel(request.models[request.name], request.name)
+        model = TvmModel(request.models[request.name], request.name, request.kind)
         workload = component_workload(model, request)
         return Workload(workload.steps, workload.outputs, lambda: model.profile(request.arrays()))
 
@@ -40,35 +40,48 @@ def load(request: Request, _stack: ExitStack) -> Workload:
     else:
         from sam_tvm.benchmark.graph_bundle import GraphBundle
 
-        models = {name: TvmModel(files, name) for name, files in request.models.items()}
+        models = {
+            name: TvmModel(files, name, request.kind) for name, files in request.models.items()
+        }
         segmenter = Segmenter(GraphBundle(models, request.end_to_end))
     return end_to_end_workload(segmenter, request)
 
 
 class TvmModel:
-    """A component's library with its parameters."""
+    """A component's library with its parameters, on the device of a kind of target."""
 
-    def __init__(self, files: TvmFiles, name: str) -> None:
+    def __init__(self, files: TvmFiles, name: str, kind: str) -> None:
         import tvm
 
+        from sam_tvm.runtime.device import find_device, to_device
         from sam_tvm.runtime.weights import map_weights
 
+        self._device = find_device(kind)
         params = map_weights(files.params)
-        self._params = [params[param] for param in files.order]
+        self._params = [to_device(params[param], self._device) for param in files.order]
         library = tvm.runtime.load_module(str(files.library))
-        self._machine = tvm.runtime.vm.VirtualMachine(library, tvm.cpu())
+        self._machine = tvm.runtime.vm.VirtualMachine(library, self._device)
         self._function = self._machine[name]
 
     def bind(self, inputs: Sequence[np.ndarray]) -> Callable[[], Any]:
-        """A call on these inputs."""
+        """A call on these inputs, which ends when the device has."""
         import tvm
 
-        arguments = [*(tvm.runtime.tensor(array) for array in inputs), *self._params]
-        return lambda: self._function(*arguments)
+        tensors = (tvm.runtime.tensor(array, self._device) for array in inputs)
+        arguments = [*tensors, *self._params]
+
+        def call() -> Any:
+            outputs = self._function(*arguments)
+            self._device.sync()
+            return outputs
+
+        return call
 
     def arrays(self, outputs: Any) -> list[np.ndarray]:
-        """Views of the outputs."""
-        return [np.from_dlpack(output) for output in outputs]
+        """The outputs; views of them, where the device is this CPU."""
+        from sam_tvm.runtime.device import to_array
+
+        return [to_array(output, self._device) for output in outputs]
 
     def profile(self, inputs: Sequence[np.ndarray]) -> dict[str, float]:
         """Seconds that each function takes in one run; the machine stays instrumented."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sam_tvm.benchmark.engines import CPU
 from sam_tvm.components.graph import ComposedFunction
 
 END_TO_END = "end_to_end"
@@ -128,7 +129,7 @@ class Request:
 
     Attributes:
         engine: its name.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
         name: a component's, or `END_TO_END`.
         preset: its name.
         checkpoint: the weights, or None for random ones.
@@ -136,6 +137,7 @@ class Request:
         inputs: ``.npz`` of the inputs in the signature's order; end to end, of the picture.
         outputs: names of the outputs.
         threads: as many for every engine.
+        kind: of target: ``llvm`` for this CPU, else the GPU's that every engine is timed on.
         models: component -> what it is loaded from, as the engine needs it.
         bundle: TVM's end-to-end library and weights.
         end_to_end: for the end-to-end run.
@@ -150,6 +152,7 @@ class Request:
     inputs: Path
     outputs: tuple[str, ...]
     threads: int
+    kind: str = CPU
     models: Mapping[str, Any] = field(default_factory=dict)
     bundle: Path | None = None
     end_to_end: EndToEnd | None = None

@@ -13,8 +13,7 @@ from sam_tvm.components.base import Component
 from sam_tvm.pipeline import build, targets, weights
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.store import ArtifactError, MissingArtifactError
-from sam_tvm.runtime import nvrtc
-from sam_tvm.runtime.errors import UserError
+from sam_tvm.runtime.device import find_device, to_device
 from sam_tvm.runtime.instructions import Requirements
 from sam_tvm.runtime.threads import allow_all_cpus
 from sam_tvm.runtime.weights import map_weights
@@ -44,19 +43,7 @@ def device_of(target: tvm.target.Target) -> tvm.runtime.Device:
     Raises:
         UserError: this machine has none, or this TVM has no runtime for it.
     """
-    kind = str(target.kind.name)
-    device = tvm.cpu() if kind == "llvm" else tvm.device(kind, 0)
-    if not device.exist:
-        raise UserError(
-            f"no {kind} device runs here: TVM comes without the runtime, or the machine without "
-            "the device or its driver"
-        )
-    return device
-
-
-def to_device(tensor: tvm.runtime.Tensor, device: tvm.runtime.Device) -> tvm.runtime.Tensor:
-    """The tensor, copied if the device has a memory of its own."""
-    return tensor if device.dlpack_device_type() == 1 else tensor.copyto(device)
+    return find_device(str(target.kind.name))
 
 
 class Library:
@@ -65,12 +52,9 @@ class Library:
     def __init__(self, job: Job, component: Component) -> None:
         path, order = library_file(job, component)
         params = map_weights(weights.params_file(job, component))
-        target = targets.resolve(job.target)
-        self._device = device_of(target)
+        self._device = device_of(targets.resolve(job.target))
         self._params = [to_device(params[name], self._device) for name in order]
         allow_all_cpus()
-        if target.kind.name == "cuda":
-            nvrtc.use_for_cuda()
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), self._device)
         self._function = machine[component.name]
 

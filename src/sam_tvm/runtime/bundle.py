@@ -11,7 +11,8 @@ import numpy as np
 import tvm
 from tvm.runtime.vm import VirtualMachine
 
-from sam_tvm.runtime.errors import BundleError, UnknownNameError
+from sam_tvm.runtime.device import find_device, shares_memory, to_array, to_device
+from sam_tvm.runtime.errors import BundleError, UnknownNameError, UserError
 from sam_tvm.runtime.manifest import (
     FunctionSpec,
     Manifest,
@@ -36,7 +37,7 @@ class Bundle:
 
     def __init__(self, manifest: Manifest, verify: bool | None = None) -> None:
         """Load what a manifest names; see `load`."""
-        _check_machine(manifest)
+        self._device = _device(manifest)
         if verify is None:
             verify_once(manifest)
         elif verify:
@@ -48,10 +49,16 @@ class Bundle:
             self._tokenizer = Tokenizer(files["tokenizer"].read(), manifest.context_length)
         stored = files["weights"]
         weights = map_weights(stored.path, stored.offset or 0, stored.bytes)
+        used = {param for function in manifest.functions.values() for param in function.params}
+        weights = {
+            name: to_device(tensor, self._device)
+            for name, tensor in weights.items()
+            if name in used
+        }
         self._params = {
             name: _select(weights, function) for name, function in manifest.functions.items()
         }
-        machine = _load_library(files["library"])
+        machine = _load_library(files["library"], self._device)
         self._functions = {name: _lookup(machine, name) for name in manifest.functions}
 
     @property
@@ -92,7 +99,7 @@ class Bundle:
             inputs: arrays by name, of exactly the dtypes and shapes that the manifest gives.
 
         Returns:
-            Arrays by name. They are views of TVM's memory, which they keep alive.
+            Arrays by name. On a CPU they are views of TVM's memory, which they keep alive.
 
         Raises:
             UnknownNameError: the bundle has no such function.
@@ -104,10 +111,10 @@ class Bundle:
             raise UnknownNameError(f"the bundle has no function {name!r}, it has: {known}")
         spec = self.manifest.functions[name]
         _check_inputs(spec, inputs)
-        arguments = [_to_tvm(inputs[tensor.name]) for tensor in spec.inputs]
+        arguments = [_to_tvm(inputs[tensor.name], self._device) for tensor in spec.inputs]
         outputs = self._functions[name](*arguments, *self._params[name])
         return {
-            tensor.name: np.from_dlpack(output)
+            tensor.name: to_array(output, self._device)
             for tensor, output in zip(spec.outputs, outputs, strict=True)
         }
 
@@ -121,13 +128,15 @@ def release_workspace() -> None:
     tvm.get_global_func("vm.builtin.memory_manager.clear")()
 
 
-def _check_machine(manifest: Manifest) -> None:
-    """Refuse a library that cannot run here, which to load and call would end the process."""
-    kind = manifest.target_options.get("kind")
-    if kind != "llvm":
-        raise BundleError(f"{manifest.folder} is built for {kind}; only CPU bundles (llvm) run")
+def _device(manifest: Manifest) -> tvm.runtime.Device:
+    """The device to run on; refuses a library that would end the process if it were called."""
     if reason := manifest.cpu.unmet():
         raise BundleError(f"{manifest.folder} {reason}")
+    kind = str(manifest.target_options.get("kind"))
+    try:
+        return find_device(kind)
+    except UserError as error:
+        raise BundleError(f"{manifest.folder} is built for {kind}: {error}") from error
 
 
 def _select(
@@ -142,10 +151,10 @@ def _select(
     return [weights[name] for name in function.params]
 
 
-def _load_library(file: FileSpec) -> VirtualMachine:
+def _load_library(file: FileSpec, device: tvm.runtime.Device) -> VirtualMachine:
     try:
         allow_all_cpus()
-        return VirtualMachine(_load_module(file), tvm.cpu())
+        return VirtualMachine(_load_module(file), device)
     except Exception as error:  # the loader of shared objects and TVM raise several types
         reason = str(error).strip().splitlines()
         raise BundleError(
@@ -201,8 +210,10 @@ def _check_tensor(
         )
 
 
-def _to_tvm(array: np.ndarray) -> tvm.runtime.Tensor:
+def _to_tvm(array: np.ndarray, device: tvm.runtime.Device) -> tvm.runtime.Tensor:
     """Share an array's memory with TVM where it is aligned and contiguous, else copy it."""
+    if not shares_memory(device):
+        return tvm.runtime.tensor(array, device)
     if array.size and array.flags.c_contiguous and array.flags.writeable:
         # Fails where the memory is not aligned to 64 bytes.
         with suppress(RuntimeError, BufferError):

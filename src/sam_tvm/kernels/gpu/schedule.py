@@ -20,6 +20,7 @@ from sam_tvm.kernels.default import RULE
 from sam_tvm.kernels.gpu import elements
 from sam_tvm.kernels.gpu.finite import finite_constants
 from sam_tvm.kernels.gpu.limits import exceeded
+from sam_tvm.kernels.gpu.names import short_names
 from sam_tvm.kernels.gpu.selection import scalar_conditions
 
 _EXPLICIT = "pragma_unroll_explicit"
@@ -77,7 +78,7 @@ def passes(target: tvm.target.Target) -> list[tvm.ir.transform.Pass]:
         return module
 
     finite = [finite_constants()] if target.kind.name == "webgpu" else []
-    return [scalar_conditions(), run, *finite]
+    return [short_names(), scalar_conditions(), run, *finite]
 
 
 def schedule_function(function: tirx.PrimFunc, target: tvm.target.Target) -> tirx.PrimFunc:
