@@ -91,7 +91,7 @@ def test_failures_are_rows_and_only_ours_fail_the_run(
     assert len(found) == 2 * len(engines.ENGINES)
     assert found["eager", "float32"]["error"] == "no process for Measure"
     assert found["tvm", "float32"]["error"] == "no process for Measure"
-    assert found["tvm-stock", "float32"]["error"] == "no process for BuildStock"
+    assert found["tvm-stock", "float32"]["error"] == "no process for BuildOtherwise"
     assert found["onnxruntime", "bfloat16"]["error"] == "no bfloat16 kernels for the CPU"
     assert "run scripts/03_build.py" in found["tvm", "bfloat16"]["error"]
     assert all(row["median_s"] is None for row in found.values())

@@ -82,11 +82,13 @@ def test_tables_show_ratios_reasons_and_where_runs_differ(row, header):
         row(engine="onnxruntime", median_s=0.5, run="2"),
         row(engine="openvino", median_s=None, error="no a|b here"),
         row(engine="tvm-stock", median_s=0.1),
+        row(engine="tvm-untuned", median_s=0.2),
     ]
     text = as_markdown({**header(), "results": rows})
     (line,) = [line for line in text.splitlines() if line.startswith("| scoring_head | 250.00 |")]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[1:7] == ["250.00", "1000.00", "0.25", "onnxruntime", "~0.50", "100.00"]
+    assert cells[7] == "1.25"  # of our own time without records
     assert "| scoring_head | openvino | - no a/b here |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| scoring_head |")}
     assert len(widths) == 2  # a summary and the details

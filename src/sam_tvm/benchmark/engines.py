@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sam_tvm.runtime.errors import UnknownNameError
 
 OURS, REFERENCE = "tvm", "eager"
+# TVM without our kernels, and with them but without tuning records: to compare with, no rivals.
+STOCK, UNTUNED = "tvm-stock", "tvm-untuned"
 CPU = "llvm"  # the kind of target that is this CPU; others are a GPU's
 
 
@@ -67,10 +69,11 @@ ENGINES = {
             "openvino", f"{_PACKAGE}.openvino_engine", packages=("openvino", *_EXPORT), onnx=True
         ),
         Engine(
-            "tvm-stock",
+            STOCK,
             f"{_PACKAGE}.tvm_engine",
             without=(("bfloat16", "the default pipeline keeps float32"),),
         ),
+        Engine(UNTUNED, f"{_PACKAGE}.tvm_engine"),
     )
 }
 

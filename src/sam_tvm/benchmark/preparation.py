@@ -97,8 +97,8 @@ def _input_axes(path: Path) -> Axes:
 
 
 @dataclass(frozen=True)
-class BuildStock:
-    """Build a component with TVM's default pipeline, into the job's artifacts."""
+class BuildOtherwise:
+    """Build a component in the job's way, which is not the usual one, into its artifacts."""
 
     job: Job
 
@@ -106,7 +106,7 @@ class BuildStock:
         """Build; raises TaskError with the reason if that fails."""
         from sam_tvm.pipeline.build import build_components
 
-        phase("building with the default pipeline")
+        phase("building")
         for outcome in build_components(self.job):
             if outcome.error:
                 raise TaskError(outcome.error)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from sam_tvm.benchmark import preparation
-from sam_tvm.benchmark.engines import Engine
+from sam_tvm.benchmark.engines import STOCK, UNTUNED, Engine
 from sam_tvm.benchmark.plan import Plan
-from sam_tvm.benchmark.preparation import BuildStock, ExportOnnx
+from sam_tvm.benchmark.preparation import BuildOtherwise, ExportOnnx
 from sam_tvm.benchmark.process import Limits, TaskError, run_task
 from sam_tvm.benchmark.workload import OnnxFiles, TvmFiles
 from sam_tvm.components.base import Component
-from sam_tvm.pipeline import build, export, files, keys, weights
+from sam_tvm.pipeline import build, export, files, keys, targets, weights
 from sam_tvm.pipeline import library as pipeline_library
 from sam_tvm.pipeline.job import Job, version
 from sam_tvm.pipeline.store import MissingArtifactError, Store
+from sam_tvm.tuning import database
 
 ONNX_STAGE = "onnx"
 MADE_BY = "scripts/benchmark_components.py"
@@ -43,8 +44,14 @@ class Sources:
         """
         if engine.onnx:
             return self._once("onnx", component, lambda: self._onnx(component))
-        if engine.name == "tvm-stock":
-            return self._once("stock", component, lambda: self._stock(component))
+        if engine.name == STOCK:
+            job = replace(self._plan.job, stock=True, precision="float32")
+            return self._once(STOCK, component, lambda: self._otherwise(job, component))
+        if engine.name == UNTUNED:
+            job = replace(self._plan.job, tuned=False, precision=precision)
+            return self._once(
+                f"{UNTUNED} {precision}", component, lambda: self._untuned(job, component)
+            )
         if engine.name == "tvm":
             job = replace(self._plan.job, precision=precision)
             return self._once(precision, component, lambda: library_files(job, component))
@@ -86,9 +93,14 @@ class Sources:
         axes = tuple(tuple(axis) for axis in record["axes"])
         return OnnxFiles(paths[preparation.ONNX_FILE], axes, self._shapes[component.name])
 
-    def _stock(self, component: Component) -> TvmFiles:
-        job = replace(self._plan.job, stock=True, precision="float32", components=(component,))
-        self._run(BuildStock(job), f"{component.name}-stock")
+    def _untuned(self, job: Job, component: Component) -> TvmFiles:
+        if database.find(targets.resolve(job.target)) is None:
+            raise TaskError(f"nothing was tuned on a machine that is {job.target} here")
+        return self._otherwise(job, component)
+
+    def _otherwise(self, job: Job, component: Component) -> TvmFiles:
+        job = replace(job, components=(component,))
+        self._run(BuildOtherwise(job), f"{component.name}-{job.build_name}")
         return library_files(job, component)
 
     def drop_onnx(self, parts: Iterable[Component]) -> None:
