@@ -4,7 +4,9 @@ VENV ?= .venv
 PRESET ?= tiny
 RUN := $(VENV)/bin/python
 
-.PHONY: environment port test lint todo wheel clean
+GPU ?= cuda
+
+.PHONY: environment port test lint todo wheel clean gpu
 
 # The environment, made anew when the dependencies change.
 $(VENV)/.installed: pyproject.toml
@@ -21,6 +23,14 @@ port: environment
 # Files of tests are shared among two processes: most tests hold one core.
 test: environment lint
 	$(RUN) -m pytest -n 2 --dist loadfile
+
+# For the GPU of this machine: build, verify, bundle, time, in both of its precisions.
+gpu: environment
+	for precision in float32 float16; do \
+		$(VENV)/bin/sam-tvm port --preset $(PRESET) --target $(GPU) --precision $$precision && \
+		$(RUN) scripts/benchmark_components.py --preset $(PRESET) --target $(GPU) \
+			--precision $$precision --against eager || exit 1; \
+	done
 
 lint: environment
 	$(VENV)/bin/ruff check .
