@@ -1,12 +1,16 @@
 """A real search, and what is judged of what it found."""
 
+import importlib.util
 import math
 import time
 
 import numpy as np
 import pytest
 
-from sam_tvm.pipeline.tune import Options, Task, tune_function
+from sam_tvm.models.presets import get_preset
+from sam_tvm.pipeline.job import Job
+from sam_tvm.pipeline.tune import Options, Task, tune, tune_function
+from sam_tvm.runtime.errors import UserError
 from sam_tvm.tuning import search
 from sam_tvm.tuning.database import function_key
 from sam_tvm.tuning.judge import judge, largest_error
@@ -73,3 +77,9 @@ def test_loops_that_are_no_faster_or_do_not_compile_give_no_record(function, tar
 def test_errors_are_relative_to_the_largest_value(ours, error):
     expected = [np.array([1.0, 4.0, np.nan])]
     assert largest_error([np.array(ours)], expected) == error
+
+
+def test_without_what_the_search_needs_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"cloudpickle: pip install 'sam-tvm\[tune\]'"):
+        tune(Job(get_preset("tiny")), Options(minutes=1))

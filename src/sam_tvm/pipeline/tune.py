@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -115,8 +116,10 @@ def tune(job: Job, options: Options) -> int:
     What was tried is kept in the artifacts: a run after an interrupt goes on there.
 
     Raises:
-        UserError: if the target is not this machine.
+        UserError: if the target is not this machine, or what the search needs is not installed.
     """
+    if importlib.util.find_spec("cloudpickle") is None:
+        raise UserError("MetaSchedule needs cloudpickle: pip install 'sam-tvm[tune]'")
     target = targets.resolve(job.target)
     if tuning.Machine.of(target) != tuning.Machine.of(targets.resolve("llvm")):
         raise UserError(f"{job.target} is not this machine, and speed has to be measured on it")
