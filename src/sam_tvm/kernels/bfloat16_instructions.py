@@ -11,9 +11,10 @@ shows on any CPU with AVX-512 what bfloat16 does to the results.
 from __future__ import annotations
 
 import tvm
-import tvm_ffi
 from tvm import tirx
 from tvm.ir import StringImm
+
+from sam_tvm.kernels.rewriting import editing_pass
 
 _PRAGMA = "pragma_import_llvm"
 
@@ -112,18 +113,10 @@ def import_instructions(body: tirx.Stmt) -> tirx.Stmt:
 
 def in_software() -> tvm.ir.transform.Pass:
     """Return a pass that computes the instructions in software, for a CPU with AVX-512 alone."""
+    return editing_pass("SamTvmBfloat16InSoftware", tirx.AttrStmt, _software)
 
-    def replace(statement: tirx.AttrStmt) -> tirx.Stmt:
-        if statement.attr_key != _PRAGMA or statement.value.value != _HARDWARE:
-            return statement
-        return tirx.AttrStmt(statement.node, _PRAGMA, StringImm(_SOFTWARE), statement.body)
 
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmBfloat16InSoftware")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        for var, function in module.functions_items():
-            if isinstance(function, tirx.PrimFunc):
-                body = tvm_ffi.structural_map(function.body, (tirx.AttrStmt, replace))
-                module[var] = function.with_body(body)
-        return module
-
-    return run
+def _software(statement: tirx.AttrStmt) -> tirx.Stmt:
+    if statement.attr_key != _PRAGMA or statement.value.value != _HARDWARE:
+        return statement
+    return tirx.AttrStmt(statement.node, _PRAGMA, StringImm(_SOFTWARE), statement.body)

@@ -1,11 +1,13 @@
-"""Module passes out of mutators of Relax functions."""
+"""Module passes out of mutators of Relax functions, and out of edits of TIR functions' nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tvm
-from tvm import relax
+import tvm_ffi
+from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator
 
 
@@ -27,5 +29,26 @@ def rewriting_pass(
             if isinstance(function, relax.Function):
                 rewriter.builder_.update_func(var, rewriter.visit_expr(function))
         return rewriter.builder_.finalize()
+
+    return run
+
+
+def editing_pass(name: str, kind: type, edit: Callable[[Any], Any]) -> tvm.ir.transform.Pass:
+    """Return a pass that replaces each node of a kind in the body of every PrimFunc.
+
+    Args:
+        name: of the pass.
+        kind: of the nodes.
+        edit: returns what takes a node's place, or the node.
+
+    """
+
+    @tvm.transform.module_pass(opt_level=0, name=name)
+    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        for var, function in module.functions_items():
+            if isinstance(function, tirx.PrimFunc):
+                body = tvm_ffi.structural_map(function.body, (kind, edit))
+                module[var] = function.with_body(body)
+        return module
 
     return run

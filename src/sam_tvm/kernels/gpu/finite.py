@@ -11,24 +11,15 @@ from __future__ import annotations
 import math
 
 import tvm
-import tvm_ffi
 from tvm import tirx
 from tvm.ir import Expr
+
+from sam_tvm.kernels.rewriting import editing_pass
 
 
 def finite_constants() -> tvm.ir.transform.Pass:
     """Return a pass that writes infinite constants of every PrimFunc as the largest finite ones."""
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmFiniteConstants")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        for var, function in module.functions_items():
-            if isinstance(function, tirx.PrimFunc):
-                module[var] = function.with_body(
-                    tvm_ffi.structural_map(function.body, (tirx.FloatImm, _finite))
-                )
-        return module
-
-    return run
+    return editing_pass("SamTvmFiniteConstants", tirx.FloatImm, _finite)
 
 
 def _finite(constant: tirx.FloatImm) -> Expr:

@@ -8,23 +8,15 @@ number, or the loop around it is not made a vector.
 from __future__ import annotations
 
 import tvm
-import tvm_ffi
 from tvm import tirx
 from tvm.ir import Expr
+
+from sam_tvm.kernels.rewriting import editing_pass
 
 
 def scalar_conditions() -> tvm.ir.transform.Pass:
     """Return a pass that writes every `Select` of a PrimFunc as `if_then_else`."""
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmScalarConditions")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        for var, function in module.functions_items():
-            if isinstance(function, tirx.PrimFunc):
-                body = tvm_ffi.structural_map(function.body, (tirx.Select, _branch))
-                module[var] = function.with_body(body)
-        return module
-
-    return run
+    return editing_pass("SamTvmScalarConditions", tirx.Select, _branch)
 
 
 def _branch(select: tirx.Select) -> Expr:
