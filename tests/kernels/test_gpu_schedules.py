@@ -199,9 +199,10 @@ def test_types_that_a_gpu_has_not_are_replaced(target):
 
 def test_no_kernel_s_name_is_longer_than_a_file_s_may_be():
     def chain(x):
+        y = x
         for _ in range(30):
-            x = relax.op.multiply(relax.op.add(x, x), x)
-        return x
+            y = relax.op.multiply(relax.op.add(y, x), x)
+        return y
 
     resolved = targets.resolve(TARGET)
     with resolved, tvm.transform.PassContext(opt_level=3):

@@ -89,19 +89,20 @@ class _Writer(PyExprMutator):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite one call: the type that it names, and the truths that it takes and gives."""
         name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
-        was_truth = [self._is_truth(argument) for argument in call.args]
         arguments = [self.visit_expr(argument) for argument in call.args]
         if name in _OF_TRUTHS:
             arguments = [
-                self.builder_.emit(relax.op.astype(argument, "bool")) if truth else argument
-                for argument, truth in zip(arguments, was_truth, strict=True)
+                self.builder_.emit(relax.op.astype(narrowed, "bool"))
+                if self._is_truth(argument)
+                else narrowed
+                for narrowed, argument in zip(arguments, call.args, strict=True)
             ]
         narrow = self.types.get(str(getattr(call.attrs, "dtype", "")))
         # A number becomes a truth by being compared, and not by being cut.
         if narrow and name in _MAKERS and not (name == "relax.astype" and self._is_truth(call)):
             return _MAKERS[name](*arguments, narrow)
-        made = relax.Call(call.op, arguments, call.attrs, call.ty_args)
-        if self._is_truth(call) and (name in _OF_TRUTHS or not any(was_truth)):
+        made = self.builder_.normalize(relax.Call(call.op, arguments, call.attrs, call.ty_args))
+        if self._is_truth(made):  # what only moves them gives numbers already
             return relax.op.astype(self.builder_.emit(made), self.types["bool"])
         return made
 
