@@ -144,7 +144,7 @@ def test_engines_that_read_onnx_agree_with_pytorch(arguments, run_script):
         (("--preset", "huge"), "no preset 'huge'"),
         (("--against", "tensorrt"), "no engine 'tensorrt'; known engines: tvm"),
         (("--precision", "int8"), "no precision 'int8'; known precisions: float32"),
-        (("--precision", "float16"), "no precision 'float16'; known precisions: float32"),
+        (("--precision", "float16"), "has no float16 kernels: use --precision float32"),
         (("--target", "abacus"), "no target 'abacus'"),
         (("--rounds", "0"), "--rounds must be at least 1"),
         (("--threads", "-1"), "--threads must be at least 1"),
