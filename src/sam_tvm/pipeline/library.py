@@ -37,22 +37,13 @@ def library_file(job: Job, component: Component) -> tuple[Path, tuple[str, ...]]
     return path, tuple(record["params"])
 
 
-def device_of(target: tvm.target.Target) -> tvm.runtime.Device:
-    """The device that runs a target's libraries.
-
-    Raises:
-        UserError: this machine has none, or this TVM has no runtime for it.
-    """
-    return find_device(str(target.kind.name))
-
-
 class Library:
     """A component's function with its parameters; arrays in, arrays out."""
 
     def __init__(self, job: Job, component: Component) -> None:
         path, order = library_file(job, component)
         params = map_weights(weights.params_file(job, component))
-        self._device = device_of(targets.resolve(job.target))
+        self._device = find_device(str(targets.resolve(job.target).kind.name))
         self._params = [to_device(params[name], self._device) for name in order]
         allow_all_cpus()
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), self._device)

@@ -48,13 +48,8 @@ class Bundle:
         if "tokenizer" in files:
             self._tokenizer = Tokenizer(files["tokenizer"].read(), manifest.context_length)
         stored = files["weights"]
-        weights = map_weights(stored.path, stored.offset or 0, stored.bytes)
-        used = {param for function in manifest.functions.values() for param in function.params}
-        weights = {
-            name: to_device(tensor, self._device)
-            for name, tensor in weights.items()
-            if name in used
-        }
+        mapped = map_weights(stored.path, stored.offset or 0, stored.bytes)
+        weights = {name: to_device(tensor, self._device) for name, tensor in mapped.items()}
         self._params = {
             name: _select(weights, function) for name, function in manifest.functions.items()
         }

@@ -12,21 +12,15 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from sam_tvm.kernels.rewriting import rewriting_pass
+
 LONGEST = 120  # characters
 
 
 def short_names() -> tvm.ir.transform.Pass:
     """Return a pass that renames the functions whose names are too long, and calls of them."""
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmShortNames")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        renamer = _Renamer(module)
-        for var, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                renamer.builder_.update_func(var, renamer.visit_expr(function))
-        return relax.transform.DeadCodeElimination()(renamer.builder_.finalize())
-
-    return run
+    rename = rewriting_pass("SamTvmShortNames", _Renamer)
+    return tvm.transform.Sequential([rename, relax.transform.DeadCodeElimination()])
 
 
 def _short(name: str) -> str:

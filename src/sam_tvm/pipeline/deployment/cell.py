@@ -17,8 +17,8 @@ from sam_tvm.pipeline.deployment.tools import CheckError, MissingToolError
 from sam_tvm.pipeline.instructions import target_architecture
 from sam_tvm.pipeline.job import Job
 from sam_tvm.pipeline.kernel_sources import NAMES
-from sam_tvm.pipeline.library import device_of
 from sam_tvm.pipeline.stage import one_line
+from sam_tvm.runtime.device import find_device
 from sam_tvm.runtime.errors import UserError
 from sam_tvm.runtime.instructions import Requirements
 
@@ -111,7 +111,7 @@ def _runs_here(target: tvm.target.Target, cpu: dict[str, Any]) -> bool:
     if Requirements.from_json(cpu).unmet() is not None:
         return False
     try:
-        device_of(target)
+        find_device(str(target.kind.name))
     except UserError:
         return False
     return True
