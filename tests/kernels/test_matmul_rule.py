@@ -2,8 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from relax_programs import compiled, normal, runnable_targets
-from tvm import relax, te
+from relax_programs import compiled, nodes, normal, runnable_targets
+from tvm import relax, te, tirx
+
+from sam_tvm.kernels.loops import UNROLLED
 
 SIZES = [(1, 1, 1), (1, 37, 5), (3, 4, 8), (12, 32, 16), (33, 100, 77), (97, 65, 300)]
 # Equal buffer sizes inside the kernel, which a storage pass once merged; kept as a case.
@@ -129,3 +131,13 @@ def test_rows_a_page_apart_equal_float64():
     run = compiled(relax.op.matmul, ((50, 1024), "float32"), ((1024, 24), "float32"))
     a, b = normal(50, 1024), normal(1024, 24, seed=1)
     assert close_to(run(a, b), a.astype("float64") @ b, 1024)
+
+
+@pytest.mark.parametrize(("terms", "written_out"), [(64, True), (580, True), (127, False)])
+def test_steps_of_a_sum_are_written_out_where_they_divide_its_passes(terms, written_out):
+    run = compiled(relax.op.matmul, ((13, terms), "float32"), ((terms, 24), "float32"))
+    steps = [f for f in nodes(run, tirx.For) if f.loop_var.name == "step"]
+    assert bool(steps) == written_out
+    assert all(int(f.extent) == UNROLLED for f in steps)
+    a, b = normal(13, terms), normal(terms, 24, seed=1)
+    assert close_to(run(a, b), a.astype("float64") @ b, terms)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.expressions import constant_value, divide, integer, opaque, remainder
+from sam_tvm.kernels.expressions import (
+    constant_value,
+    divide,
+    integer,
+    opaque,
+    remainder,
+)
 from sam_tvm.kernels.program import Axis
 
 Body = Callable[[Expr], tirx.Stmt]
+UNROLLED = 4  # steps of a product's innermost loop that are written out
 
 
 def sequence(statements: list[tirx.Stmt]) -> tirx.Stmt:
@@ -33,6 +41,20 @@ def nest(axes: tuple[Axis, ...] | list[Axis], body: tirx.Stmt) -> tirx.Stmt:
     for axis in reversed(axes):
         body = tirx.For(axis.var, integer(0, axis.var), axis.extent, tirx.ForKind.SERIAL, body)
     return body
+
+
+def unrolled(extent: Expr, body: Body, name: str) -> tirx.Stmt:
+    """Return a serial loop, several steps at a time where they divide its extent.
+
+    LLVM writes the inner loop out, so that counting and comparing come once for all its steps.
+    """
+    analyzer = sym.Analyzer()
+    found = analyzer.modular_set(extent)
+    if math.gcd(int(found.coeff), int(found.base)) % UNROLLED:
+        return loop(extent, body, name)
+    some = analyzer.simplify(divide(extent, UNROLLED))
+    steps = integer(UNROLLED, extent)
+    return loop(some, lambda i: loop(steps, lambda j: body(i * UNROLLED + j), "step"), name)
 
 
 def vector(lanes: int, like: Expr, body: Body) -> tirx.Stmt:

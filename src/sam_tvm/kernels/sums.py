@@ -14,7 +14,7 @@ from sam_tvm.kernels.expressions import (
     remainder,
     substitute,
 )
-from sam_tvm.kernels.loops import nest, sequence
+from sam_tvm.kernels.loops import UNROLLED, nest, sequence, unrolled
 from sam_tvm.kernels.program import Axis
 
 
@@ -50,6 +50,9 @@ class SumPasses:
         else:
             cuts = -(-inner * extent // longest)
             self._steps = -(-extent // cuts)
+            # Passes of whole written-out steps, if the sum has them.
+            if not axes[position + 1 :] and extent % UNROLLED == 0:
+                self._steps = -(-self._steps // UNROLLED) * UNROLLED
         self._cuts = divide_up(self._cut.extent, self._steps)
         self.count = product([*(axis.extent for axis in self._outer), self._cuts])
 
@@ -73,12 +76,14 @@ class SumPasses:
             bindings.append(tirx.Bind(axis.var, remainder(rest, axis.extent)))
             rest = divide(rest, axis.extent)
         inner = Axis(Var(cut.var.name, cut.var.ty), steps, True)
-        loops = nest([inner, *self._inner], step)
+        position: Expr = inner.var
         if cuts != 1:
             # The loop runs over a part of the axis: shift every use of its variable.
             begin = Var("begin", "int64")
-            loops = substitute(loops, {cut.var: begin + inner.var})
             bindings.append(tirx.Bind(begin, start))
-        else:
-            loops = substitute(loops, {cut.var: inner.var})
+            position = begin + inner.var
+        body = substitute(step, {cut.var: position})
+        *axes, last = [inner, *self._inner]
+        innermost = unrolled(last.extent, lambda i: substitute(body, {last.var: i}), last.var.name)
+        loops = nest(axes, innermost)
         return sequence([*bindings, loops])

@@ -13,7 +13,7 @@ from sam_tvm.kernels.layout import constant_stride
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import known_product
 
-_BLOCK_ROWS = 192  # rows of Y that share one pass over X
+_BLOCK_ROWS = 384  # rows of Y that share one pass over X
 _COPIED_ROWS = 144  # the same where Y is copied, which must leave room for X in the cache
 _FEW_COPIED_ROWS = 72  # enough where X is small: the tasks need not be cut along the columns
 _SMALL = 1 << 20  # elements of X

@@ -13,11 +13,11 @@ from sam_tvm.kernels.attention.queries import Head, load_queries, store_output
 from sam_tvm.kernels.attention.softmax import exponential
 from sam_tvm.kernels.bfloat16 import pair_lanes
 from sam_tvm.kernels.expressions import constant_value, divide, remainder
-from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.loops import loop, unrolled
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
 _INFINITY = float("inf")
-_UNROLLED = 2  # keys whose weights are computed side by side, so that the vector unit never waits
+_ABREAST = 2  # keys whose weights are computed side by side, so that the vector unit never waits
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Block:
                     inner.set(cell, plan.multiply_add(inner.get(cell), key, query))
             return inner.body()
 
-        code.add(loop(index(plan.key_words), step, "channel"))
+        code.add(unrolled(index(plan.key_words), step, "channel"))
         for r, row in enumerate(cells):
             key = code.bind("key", tile * t.rows + r)
             seen = code.bind("seen", plan.clamp(first_key + key, plan.attention.keys, t.keys))
@@ -209,12 +209,14 @@ class Block:
             bases.append(base)
             totals.append(code.register("total"))
             code.set(totals[v], lanes.number(0.0))
-        steps = round_up(count, _UNROLLED)
-        if constant_value(steps - count) != 0:
-            code.add(loop(steps - count, lambda k: self._hide(count + k), "key"))
+        weighed = self.plan.weighed(count)
+        if constant_value(weighed - count) != 0:
+            code.add(loop(weighed - count, lambda k: self._hide(count + k), "key"))
         code.add(
             loop(
-                divide(steps, _UNROLLED), lambda step: self._weigh_keys(step, bases, totals), "step"
+                divide(weighed, _ABREAST),
+                lambda step: self._weigh_keys(step, bases, totals),
+                "step",
             )
         )
         for v, total in enumerate(totals):
@@ -233,7 +235,7 @@ class Block:
         t, lanes, memory = self.plan.tile, self._lanes, self.memory
         code = Code(lanes)
         for v, total in enumerate(totals):
-            places = [(step * _UNROLLED + i) * t.width + v * lanes.count for i in range(_UNROLLED)]
+            places = [(step * _ABREAST + i) * t.width + v * lanes.count for i in range(_ABREAST)]
             weights = []
             for at in places:
                 x = code.name("x", lanes.load(memory.scores, at) - bases[v])
@@ -279,7 +281,7 @@ class Block:
                     inner.set(cell, plan.multiply_add(inner.get(cell), value, weight))
             return inner.body()
 
-        code.add(loop(divide(round_up(count, plan.group), plan.group), step, "key"))
+        code.add(unrolled(divide(plan.weighed(count), plan.group), step, "key"))
         for r, row in enumerate(cells):
             for v, cell in enumerate(row):
                 at = sums + (tile * t.rows + r) * t.width + v * lanes.count

@@ -59,7 +59,10 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
 
 
 def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) -> tirx.Stmt:
-    """Copy the values of `count` keys from `first` on, in strips of one vector of channels."""
+    """Copy the values of `count` keys from `first` on, in strips of one vector of channels.
+
+    The last ones come again where whole steps of the loop that sums them have more.
+    """
     a, lanes, group = plan.attention, plan.lanes, plan.group
     vectors = a.value_depth // lanes.count if a.value.has_vectors else 0
     done = vectors * lanes.count
@@ -95,7 +98,7 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
             code.add(loop(index(plan.strips * lanes.count - done), rest, "channel"))
         return code.body()
 
-    return loop(divide(round_up(count, group), group), one, "key")
+    return loop(divide(plan.weighed(count), group), one, "key")
 
 
 def load_bias(

@@ -11,6 +11,7 @@ from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
 from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.layout import scratch
+from sam_tvm.kernels.loops import UNROLLED
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
 
@@ -96,6 +97,10 @@ class Plan:
         if self.tile.bfloat16:
             return add_dot_pairs(total, scalar, vector)
         return total + scalar * vector
+
+    def weighed(self, count: Expr) -> Expr:
+        """Return how many keys of a pass are weighed: whole steps of the loop that sums values."""
+        return round_up(count, UNROLLED * self.group)
 
     def word_of(self, values: list[Expr]) -> Expr:
         """Return the word that holds one or two scalars."""

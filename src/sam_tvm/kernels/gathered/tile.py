@@ -7,7 +7,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.gathered.lists import Lists
 from sam_tvm.kernels.gathered.problem import Sizes, Tile
-from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.loops import loop, unrolled
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
 
@@ -80,7 +80,7 @@ class RegisterTile:
                     inner.append(self._lanes.store(sums[r, v], total, 0))
             return tirx.SeqStmt(inner)
 
-        code.add(loop(terms, term, "k"))
+        code.add(unrolled(terms, term, "k"))
         for r in range(t.rows):
             place = code.bind(f"place_{r}", self._lists.place(tap, first + r) * t.width)
             for v in range(t.vectors):
