@@ -13,25 +13,14 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from sam_tvm.kernels.channels_last import BINARY, PERMUTE, RESHAPES, operator_name
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import ONE, axis_groups, shape_of
-from sam_tvm.kernels.parameters import functions_with_parameters
+from sam_tvm.kernels.rewriting import parameter_rewriting_pass
 
 _LEAST_GROWTH = 4  # times that the result has an operand's elements
 
 
 def permute_before_broadcast() -> tvm.ir.transform.Pass:
     """A pass over the Relax functions that say in `num_input` where their parameters begin."""
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmPermuteBeforeBroadcast")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        for var, function in functions_with_parameters(module):
-            rewriter = _Rewriter(module)
-            result = rewriter.visit_expr(function)
-            if rewriter.changed:
-                rewriter.builder_.update_func(var, relax.analysis.remove_all_unused(result))
-                module = rewriter.builder_.finalize()
-        return module
-
-    return run
+    return parameter_rewriting_pass("SamTvmPermuteBeforeBroadcast", _Rewriter)
 
 
 @mutator

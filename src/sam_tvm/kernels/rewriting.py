@@ -10,6 +10,8 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator
 
+from sam_tvm.kernels.parameters import functions_with_parameters
+
 
 def rewriting_pass(
     name: str, make: Callable[[tvm.IRModule], PyExprMutator]
@@ -29,6 +31,31 @@ def rewriting_pass(
             if isinstance(function, relax.Function):
                 rewriter.builder_.update_func(var, rewriter.visit_expr(function))
         return rewriter.builder_.finalize()
+
+    return run
+
+
+def parameter_rewriting_pass(
+    name: str, make: Callable[[tvm.IRModule], PyExprMutator]
+) -> tvm.ir.transform.Pass:
+    """Return a pass over the Relax functions that say in `num_input` where parameters begin.
+
+    Args:
+        name: of the pass.
+        make: returns the mutator for one function of a module; if it is `changed` afterwards, the
+            function is replaced, without what it no longer uses.
+
+    """
+
+    @tvm.transform.module_pass(opt_level=0, name=name)
+    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        for var, function in functions_with_parameters(module):
+            rewriter = make(module)
+            result = rewriter.visit_expr(function)
+            if rewriter.changed:
+                rewriter.builder_.update_func(var, relax.analysis.remove_all_unused(result))
+                module = rewriter.builder_.finalize()
+        return module
 
     return run
 

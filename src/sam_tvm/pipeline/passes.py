@@ -11,6 +11,7 @@ from tvm.relax import transform
 from sam_tvm.kernels import (
     attention,
     broadcasts,
+    concatenations,
     convolution,
     default,
     gathered,
@@ -31,6 +32,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
         [
             # Small operands are permuted, and not what they are broadcast to.
             broadcasts.permute_before_broadcast(),
+            # What is computed goes to its place in a concatenation at once.
+            concatenations.concatenate_before_reshape(),
             # Convolutions to channels last, many of them to matrix products.
             convolution.channels_last(panels.panels_for(target, precision)),
             # Attention without a score matrix.
