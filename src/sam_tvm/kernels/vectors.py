@@ -31,11 +31,15 @@ class Lanes:
     count: int
 
     def ramp(self, start: Expr | int) -> Expr:
-        """Return the positions `start`, `start + 1`, ..."""
+        """Return the positions `start`, `start + 1`, ...; the position itself for one lane."""
+        if self.count == 1:
+            return index(start)
         return tirx.Ramp(index(start), index(1), self.count)
 
     def splat(self, scalar: Expr) -> Expr:
         """Return a vector of equal lanes."""
+        if self.count == 1:
+            return scalar
         return tirx.Broadcast(scalar, self.count)
 
     def number(self, value: float) -> Expr:
