@@ -28,7 +28,7 @@ _LAYOUTS = {
 }
 
 
-def channels_last(panels: Panels) -> tvm.ir.transform.Pass:
+def channels_last(panels: Panels, winograd: bool = False) -> tvm.ir.transform.Pass:
     """A pass that rewrites the convolutions with weights, and what lies between them.
 
     It looks at the Relax functions that say in `num_input` after how many inputs their parameters
@@ -37,6 +37,8 @@ def channels_last(panels: Panels) -> tvm.ir.transform.Pass:
 
     Args:
         panels: how the target's kernels want their weights.
+        winograd: whether `winograd.place` follows; convolutions that it makes faster are left to
+            it, channels last.
     """
 
     @tvm.transform.module_pass(opt_level=0, name="SamTvmChannelsLast")
@@ -47,7 +49,7 @@ def channels_last(panels: Panels) -> tvm.ir.transform.Pass:
             # What is put into a tuple and read back is the value itself, the rest may be unused.
             alone = relax.transform.CanonicalizeBindings()(tvm.IRModule({var: function}))
             function = relax.analysis.remove_all_unused(alone[var])
-            rewriter = _Rewriter(module, function, panels)
+            rewriter = _Rewriter(module, function, panels, winograd)
             rewriter.builder_.update_func(var, rewriter.visit_expr(function))
             module = rewriter.builder_.finalize()
         return module
@@ -57,12 +59,14 @@ def channels_last(panels: Panels) -> tvm.ir.transform.Pass:
 
 @mutator
 class _Rewriter(PyExprMutator):
-    def __init__(self, module: tvm.IRModule, function: relax.Function, panels: Panels) -> None:
+    def __init__(
+        self, module: tvm.IRModule, function: relax.Function, panels: Panels, winograd: bool
+    ) -> None:
         super().__init__(module)
         self.parameters = set(parameter_values(function))
         self.moved: dict[relax.Var, Moved] = {}
         self.layouts = Layouts(self.builder_)
-        self.forms = Forms(self.layouts, panels)
+        self.forms = Forms(self.layouts, panels, winograd)
         wanted = leading_to_convolutions(_bindings(function), self.is_rewritten)
         self.propagation = Propagation(
             self.layouts, self.moved, self.visit_expr, wanted, self.parameters

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm import relax
 from tvm.ir import Expr
 
-from sam_tvm.kernels import flat_rows, panels
+from sam_tvm.kernels import flat_rows, panels, winograd
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import ONE, Layouts, Moved, shape_of, size_of
 from sam_tvm.kernels.panels import Panels
@@ -71,11 +71,12 @@ class Forms:
     Args:
         layouts: emits what pictures are moved by.
         panels: how the target's kernels want their weights.
+        winograd: whether `winograd.place` follows, for convolutions that are left to it.
 
     """
 
-    def __init__(self, layouts: Layouts, panels: Panels) -> None:
-        self._layouts, self._panels = layouts, panels
+    def __init__(self, layouts: Layouts, panels: Panels, winograd: bool) -> None:
+        self._layouts, self._panels, self._winograd = layouts, panels, winograd
         self._builder = layouts.builder
 
     def convolve(self, x: Moved, weight: relax.Expr, how: Convolution) -> Moved | None:
@@ -93,8 +94,13 @@ class Forms:
                 return self._patches(x, weight, size)
         if not self._fill_panels(int(shape_of(weight)[0])):
             return None
+        picture = self._channels_last(x)
+        if self._winograd and how.strides == how.dilation == (1,) * axes:
+            minimal = winograd.convolve(picture, weight, how.before, how.after)
+            if minimal is not None:
+                return _channels_first(self._emit(minimal))
         last = self._permute(weight, [*range(2, axes + 2), 1, 0])
-        picture = self._pad(self._channels_last(x), how.before, how.after)
+        picture = self._pad(picture, how.before, how.after)
         return _channels_first(self._spatial(picture, last, how.strides, how.dilation))
 
     def convolve_transposed(self, x: Moved, weight: relax.Expr, how: Convolution) -> Moved | None:

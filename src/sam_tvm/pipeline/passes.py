@@ -18,6 +18,7 @@ from sam_tvm.kernels import (
     gpu,
     packing,
     panels,
+    winograd,
 )
 from sam_tvm.tuning import apply
 
@@ -35,7 +36,13 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             # What is computed goes to its place in a concatenation at once.
             concatenations.concatenate_before_reshape(),
             # Convolutions to channels last, many of them to matrix products.
-            convolution.channels_last(panels.panels_for(target, precision)),
+            convolution.channels_last(
+                panels.panels_for(target, precision),
+                # The transformed weight is float32, and larger: not what these builds are for.
+                winograd=precision == "float32" and not int8,
+            ),
+            # Those with a 3x3 weight by minimal filtering, where that is faster.
+            winograd.place(target),
             # Attention without a score matrix.
             attention.place(target, precision),
             attention.place_windows(target, precision),

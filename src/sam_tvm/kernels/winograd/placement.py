@@ -1,0 +1,112 @@
+"""A Relax pass: convolutions that were left for it become calls of generated kernels.
+
+The weight is transformed and packed by a function of it alone. A bias that is added to a result
+which nobody else reads is added by the kernel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.movement import shape_of
+from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.target_features import VectorUnit, vector_unit
+from sam_tvm.kernels.winograd import weights
+from sam_tvm.kernels.winograd.call import is_winograd, sizes_of
+from sam_tvm.kernels.winograd.kernel import RULE, winograd_function
+from sam_tvm.kernels.winograd.problem import Sizes, choose_tile
+
+
+def place(target: tvm.target.Target | str) -> tvm.ir.transform.Pass:
+    """Return a pass that replaces every such convolution by a call of a kernel made for it.
+
+    Calls of equal sizes share a kernel.
+
+    Args:
+        target: an LLVM target.
+    """
+    unit = vector_unit(tvm.target.Target(target))
+    return rewriting_pass("SamTvmPlaceWinograd", lambda module: _Placer(module, unit))
+
+
+@mutator
+class _Placer(PyExprMutator):
+    def __init__(self, module: tvm.IRModule, unit: VectorUnit) -> None:
+        super().__init__(module)
+        self.unit = unit
+        self.kernels: dict[Sizes, tvm.ir.GlobalVar] = {}
+        self.joined = _convolutions_with_bias(module)
+        self.taken = {convolution for convolution, _, _ in self.joined.values()}
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        """Leave out a convolution that is computed where its bias is added."""
+        if binding.var in self.taken:
+            return
+        if binding.var not in self.joined:
+            super().visit_var_binding_(binding)
+            return
+        _, call, bias = self.joined[binding.var]
+        result = self.call_kernel(call, bias)
+        is_inner = isinstance(binding.var, relax.DataflowVar)
+        emit = self.builder_.emit if is_inner else self.builder_.emit_output
+        self.set_var_remap(binding.var, emit(result))
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        """Replace one call, if it is such a convolution."""
+        return self.call_kernel(call, None) if is_winograd(call) else super().visit_call_(call)
+
+    def call_kernel(self, call: relax.Call, bias: relax.Expr | None) -> relax.Expr:
+        """Return the call of the kernel for a convolution, and what is added to its result."""
+        sizes = replace(sizes_of(call), has_bias=bias is not None)
+        tile = choose_tile(sizes, self.unit)
+        if sizes not in self.kernels:
+            self.kernels[sizes] = self.builder_.add_func(winograd_function(sizes, tile), RULE)
+        x, weight = (self.visit_expr(tensor) for tensor in call.args)
+        tensors = [x, weights.pack(self.builder_, weight, tile.width)]
+        if bias is not None:
+            flat = relax.op.reshape(self.visit_expr(bias), [sizes.outputs])
+            tensors.append(self.builder_.emit(flat))
+        return relax.call_tir(self.kernels[sizes], tensors, call.ty)
+
+
+Joined = dict[relax.Var, tuple[relax.Var, relax.Call, relax.Expr]]
+
+
+def _convolutions_with_bias(module: tvm.IRModule) -> Joined:
+    """The sums of a convolution and its bias: the convolution's variable, its call, and the bias.
+
+    The convolution's result has no other reader.
+    """
+    found: Joined = {}
+    for function in module.functions.values():
+        if not isinstance(function, relax.Function) or not isinstance(function.body, relax.SeqExpr):
+            continue
+        bindings = [binding for block in function.body.blocks for binding in block.bindings]
+        values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
+        readers = Counter(
+            var for value in values.values() for var in relax.analysis.free_vars(value)
+        )
+        for var, value in values.items():
+            if not isinstance(value, relax.Call) or value.op != tvm.ir.Op.get("relax.add"):
+                continue
+            for own, other in (value.args, reversed(value.args)):
+                call = values.get(own)
+                is_alone = isinstance(own, relax.DataflowVar) and readers[own] == 1
+                if call is not None and is_alone and is_winograd(call) and _is_bias(other, call):
+                    found[var] = own, call, other
+                    break
+    return found
+
+
+def _is_bias(value: relax.Expr, convolution: relax.Call) -> bool:
+    """Tell whether a value has one number for each channel, the last axis of a convolution."""
+    own, whole = (shape_of(each) for each in (value, convolution))
+    extents = [constant_value(extent) for extent in own]
+    known = constant_value(whole[-1])
+    return 0 < len(own) <= len(whole) and extents == [1] * (len(own) - 1) + [known]
