@@ -173,13 +173,12 @@ def test_the_weight_is_transformed_when_a_model_is_built():
     assert "weight" not in lifted.params
 
 
-def sizes(axes, size, channels, outputs):
+def sizes(axes, size, channels, outputs, pictures=1):
     flat = 3 - axes
     padding = (0,) * flat + (1,) * axes
-    return Sizes(
-        axes == 3, (1,) * flat + size, padding, padding, 3 if axes == 3 else 1, channels, outputs,
-        has_bias=False,
-    )  # fmt: skip
+    taps = 3 if axes == 3 else 1
+    padded = (1,) * flat + size, padding, padding
+    return Sizes(axes == 3, pictures, *padded, taps, channels, outputs, has_bias=False)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +188,7 @@ def sizes(axes, size, channels, outputs):
         ((3, (16, 16, 16), 512, 512), True),
         ((2, (7, 7), 256, 256), True),
         ((2, (4, 4), 256, 256), False),
+        ((2, (4, 4), 256, 256, 4), True),
         ((2, (1, 80), 256, 256), False),
         ((2, (72, 72), 3, 256), False),
         ((2, (72, 72), 256, 8), False),
@@ -206,6 +206,11 @@ def test_blocks_are_small_and_nearly_equal():
         assert tile.deep * tile.run <= 256
         computed = -(-depth // tile.deep) * -(-tiles // tile.run) * tile.block
         assert computed <= 1.05 * depth * tiles
+
+
+def test_blocks_span_small_pictures():
+    """Each block reads the whole weight."""
+    assert choose_tile(sizes(2, (7, 7), 256, 256, 200), vector_unit(host_target())).run > 64
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def _sizes(
     flat = 3 - len(size)  # axes of slices that a picture lacks
     return Sizes(
         volume=not flat,
+        pictures=constant_value(shape_of(x)[0]) or 1,
         size=(1,) * flat + size,
         before=(0,) * flat + tuple(before),
         after=(0,) * flat + tuple(after),

@@ -28,6 +28,7 @@ class Sizes:
 
     Attributes:
         volume: whether the tensors have an axis of slices.
+        pictures: how many there are; 1 where that is not known, which costs time alone.
         size: slices, rows and columns of what is convolved.
         before, after: padding of each of the three.
         slices: of the weight, whose rows and columns are 3.
@@ -36,6 +37,7 @@ class Sizes:
     """
 
     volume: bool
+    pictures: int
     size: tuple[int, int, int]
     before: tuple[int, int, int]
     after: tuple[int, int, int]
@@ -108,7 +110,7 @@ def round_up(value: int, step: int) -> int:
 
 
 def pays(sizes: Sizes) -> bool:
-    """Tell whether a convolution of one picture is faster in this form.
+    """Tell whether a convolution is faster in this form.
 
     Few channels leave too little to multiply between the transformations, few tiles too little for
     each reading of a weight that is 16/9 times as large, and a picture of few rows or columns has
@@ -120,7 +122,7 @@ def pays(sizes: Sizes) -> bool:
     tiles = sizes.tiles[0] * sizes.tiles[1]
     filled = height * width >= _LEAST_FILLED * tiles * STEP * STEP
     channels = sizes.channels >= _FEWEST_CHANNELS and sizes.outputs >= _FEWEST_OUTPUTS
-    return channels and filled and depth * tiles >= _FEWEST_TILES
+    return channels and filled and sizes.pictures * depth * tiles >= _FEWEST_TILES
 
 
 def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
@@ -150,7 +152,7 @@ def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
     )
 
 
-# Cycles for a vector, measured: of a multiplication, of reading the weight from beyond the second
+# Cycles for a vector, estimated: of a multiplication, of reading the weight from beyond the second
 # cache, of transforming inputs (sixteen loads, stores and 32 additions).
 _MULTIPLY, _READ, _TRANSFORM = 0.5, 6.0, 60.0
 # Tiles of a block of one slice, and of one of several, which share the slices between them. Larger
@@ -160,7 +162,7 @@ _MOST_TILES, _MOST_IN_SLICES = 96, 256
 
 def _choose_block(sizes: Sizes, lanes: int, vectors: int, rows: int) -> tuple[int, int]:
     """Return slices and tiles of each slice of the block that should take the least time."""
-    depth, tiles = sizes.results[0], sizes.tiles[0] * sizes.tiles[1]
+    depth, tiles = sizes.results[0], sizes.pictures * sizes.tiles[0] * sizes.tiles[1]
     most = _MOST_TILES if sizes.slices == 1 else _MOST_IN_SLICES
     columns = round_up(sizes.outputs, lanes * vectors) / lanes
     terms = sizes.slices * sizes.channels
