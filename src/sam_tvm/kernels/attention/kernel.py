@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import tvm
 from tvm import tirx
 from tvm.ir import Expr, Var
-from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.keys import load_keys, load_values
@@ -20,13 +18,13 @@ from sam_tvm.kernels.attention.plan import Memory, Plan
 from sam_tvm.kernels.attention.problem import Attention, choose_tile
 from sam_tvm.kernels.attention.queries import Head
 from sam_tvm.kernels.bfloat16_instructions import import_instructions
-from sam_tvm.kernels.expressions import constant_value, divide, divide_up, product, remainder
+from sam_tvm.kernels.expressions import constant_value, divide, divide_up, remainder
+from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.loops import loop, sequence
 from sam_tvm.kernels.target_features import VectorUnit
-from sam_tvm.kernels.vectors import Code, index
+from sam_tvm.kernels.vectors import Code, Lanes, index
 
 RULE = "attention"
-_OPAQUE = 8  # kOpaque: nothing is fused with it
 
 
 def attention_function(
@@ -51,31 +49,17 @@ def attention_function(
         tirx.decl_buffer(tuple(shape), "float32", name)
         for shape, name in zip(shapes, names, strict=True)
     ]
-    flat, statements = [], []
-    for tensor, name in zip(tensors, names, strict=True):
-        size = product(list(tensor.shape))
-        flat.append(tirx.decl_buffer((size,), "float32", f"{name}_flat", data=tensor.data))
-        statements.append(tirx.DeclBuffer(flat[-1], data=tensor.data))
-    plan = Plan(attention, choose_tile(attention, unit, bfloat16), tuple(flat))
+    code = Code(Lanes(unit.lanes))
+    flat = tuple(flat_view(tensor, code) for tensor in tensors)
+    plan = Plan(attention, choose_tile(attention, unit, bfloat16), flat)
+    code.add(_emit(plan))
     parameters = [*tensors[:-1], *sizes, tensors[-1]]
-    return finished(parameters, sequence([*statements, _emit(plan)]), bfloat16)
+    return finished(parameters, with_instructions(code.body(), bfloat16), RULE)
 
 
-def finished(parameters: Sequence[Var], body: tirx.Stmt, bfloat16: bool) -> tirx.PrimFunc:
-    """Return the scheduled function of a kernel's body."""
-    if bfloat16:
-        body = import_instructions(body)
-    # Relax's passes expect a root block; nothing is left in it for them to schedule.
-    root = SBlockRealize([], True, SBlock([], [], [], "root", body))
-    function = tirx.PrimFunc(list(parameters), root).with_attr(
-        {
-            "sam_tvm.rule": RULE,
-            "tirx.is_scheduled": True,
-            "tirx.noalias": True,
-            "op_pattern": _OPAQUE,
-        }
-    )
-    return tirx.transform.ConvertSSA()(tvm.IRModule({"main": function}))["main"]
+def with_instructions(body: tirx.Stmt, bfloat16: bool) -> tirx.Stmt:
+    """Return a kernel's body with the instructions that its precision needs."""
+    return import_instructions(body) if bfloat16 else body
 
 
 def _emit(plan: Plan) -> tirx.Stmt:

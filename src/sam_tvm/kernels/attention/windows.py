@@ -13,7 +13,7 @@ from tvm import relax, tirx
 from tvm.ir import Expr, Var
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.attention.kernel import RULE, Task, finished
+from sam_tvm.kernels.attention.kernel import RULE, Task, with_instructions
 from sam_tvm.kernels.attention.plan import Plan
 from sam_tvm.kernels.attention.problem import BLOCK_KEYS as KEYS
 from sam_tvm.kernels.attention.problem import BLOCK_VECTORS as VECTORS
@@ -26,6 +26,7 @@ from sam_tvm.kernels.attention.problem import (
 )
 from sam_tvm.kernels.attention.views import name_of
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
+from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.panels import panels_for
 from sam_tvm.kernels.rewriting import rewriting_pass
@@ -115,13 +116,8 @@ def windowed_function(heads: int, depth: int, unit: VectorUnit, bfloat16: bool) 
     qkv = tirx.decl_buffer((rows, 3, heads, depth), "float32", "qkv")
     table = tirx.decl_buffer((count, longest), "int32", "table")
     output = tirx.decl_buffer((rows, width), "float32", "output")
-    sizes = {qkv: rows * (3 * width), table: count * longest, output: rows * width}
     code = Code(Lanes(unit.lanes))
-    flat = []
-    for tensor, size in sizes.items():
-        name = f"{tensor.name}_flat"
-        flat.append(tirx.decl_buffer((size,), tensor.dtype, name, data=tensor.data))
-        code.add(tirx.DeclBuffer(flat[-1], data=tensor.data))
+    flat = [flat_view(tensor, code) for tensor in (qkv, table, output)]
 
     def operand(argument: int, offset: int, row: int) -> TableOperand:
         strides = (index(0), index(depth), index(row), index(1))
@@ -152,7 +148,8 @@ def windowed_function(heads: int, depth: int, unit: VectorUnit, bfloat16: bool) 
         return inner.body()
 
     code.add(loop(count * heads, task, "task", tirx.ForKind.PARALLEL))
-    return finished([qkv, table, output], code.body(), bfloat16)
+    body = with_instructions(code.body(), bfloat16)
+    return finished([qkv, table, output], body, RULE)
 
 
 def _length(code: Code, table: Var, window: Expr, longest: Expr) -> Expr:

@@ -7,24 +7,20 @@ they lie (`tile`), and nothing is computed for neighbours that are missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import tvm
 from tvm import tirx
 from tvm.ir import Expr, Var
-from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, remainder
 from sam_tvm.kernels.gathered.lists import Lists
 from sam_tvm.kernels.gathered.problem import Sizes, Tile
 from sam_tvm.kernels.gathered.tile import RegisterTile
+from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, vector
 from sam_tvm.kernels.tiling import column_splits
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
 RULE = "gathered_product"
-_OPAQUE = 8  # kOpaque: nothing is fused with it
 
 
 def gathered_function(sizes: Sizes, tile: Tile) -> tirx.PrimFunc:
@@ -52,28 +48,9 @@ def gathered_function(sizes: Sizes, tile: Tile) -> tirx.PrimFunc:
     tensors, flat, code = [], {}, Code(Lanes(tile.lanes))
     for name, (shape, dtype) in parameters.items():
         tensors.append(tirx.decl_buffer(shape, dtype, name))
-        flat[name] = _flat_view(tensors[-1], shape, code)
+        flat[name] = flat_view(tensors[-1], code)
     _Product(sizes, tile, flat, entries, panels).emit(code)
-    # Relax's passes expect a root block; nothing is left in it for them to schedule.
-    root = SBlockRealize([], True, SBlock([], [], [], "root", code.body()))
-    function = tirx.PrimFunc(tensors, root).with_attr(
-        {
-            "sam_tvm.rule": RULE,
-            "tirx.is_scheduled": True,
-            "tirx.noalias": True,
-            "op_pattern": _OPAQUE,
-        }
-    )
-    return tirx.transform.ConvertSSA()(tvm.IRModule({"main": function}))["main"]
-
-
-def _flat_view(tensor: Var, shape: Sequence[Expr | int], code: Code) -> Var:
-    size: Expr = index(1)
-    for extent in shape:
-        size = size * extent
-    flat = tirx.decl_buffer((size,), tensor.dtype, f"{tensor.name}_flat", data=tensor.data)
-    code.add(tirx.DeclBuffer(flat, data=tensor.data))
-    return flat
+    return finished(tensors, code.body(), RULE)
 
 
 class _Product:

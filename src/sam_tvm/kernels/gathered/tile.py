@@ -7,6 +7,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.gathered.lists import Lists
 from sam_tvm.kernels.gathered.problem import Sizes, Tile
+from sam_tvm.kernels.generated import add_outer_product
 from sam_tvm.kernels.loops import loop, unrolled
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
@@ -65,20 +66,12 @@ class RegisterTile:
             code.set(total, self._lanes.number(0.0))
 
         def term(k: Expr) -> tirx.Stmt:
-            inner: list[tirx.Stmt] = []
-            vectors = []
-            for v in range(t.vectors):
-                load = self._lanes.load(self._weight, weight + k * t.width + v * t.lanes)
-                vectors.append(Var(f"w_{v}", load.ty))
-                inner.append(tirx.Bind(vectors[-1], load))
-            for r in range(t.rows):
-                scalar = self._lanes.splat(tirx.BufferLoad(self._x, [rows[r] + k]))
-                y = Var(f"y_{r}", scalar.ty)
-                inner.append(tirx.Bind(y, scalar))
-                for v in range(t.vectors):
-                    total = self._lanes.load(sums[r, v], 0) + y * vectors[v]
-                    inner.append(self._lanes.store(sums[r, v], total, 0))
-            return tirx.SeqStmt(inner)
+            vectors = [
+                self._lanes.load(self._weight, weight + k * t.width + v * t.lanes)
+                for v in range(t.vectors)
+            ]
+            scalars = [tirx.BufferLoad(self._x, [row + k]) for row in rows]
+            return add_outer_product(self._lanes, sums, vectors, scalars)
 
         code.add(unrolled(terms, term, "k"))
         for r in range(t.rows):

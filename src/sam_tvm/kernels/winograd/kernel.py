@@ -7,14 +7,11 @@ products to results. What is transformed stays in the cache: nothing of it is ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import tvm
 from tvm import tirx
 from tvm.ir import Expr, Var
-from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
+from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.vectors import Code, Lanes, index
@@ -23,7 +20,6 @@ from sam_tvm.kernels.winograd.problem import POSITIONS, Sizes, Tile
 from sam_tvm.kernels.winograd.products import Products
 
 RULE = "winograd"
-_OPAQUE = 8  # kOpaque: nothing is fused with it
 _TASKS = 16  # so that threads finish together; each transforms its inputs anew
 
 
@@ -48,28 +44,9 @@ def winograd_function(sizes: Sizes, tile: Tile) -> tirx.PrimFunc:
     tensors, flat, code = [], {}, Code(Lanes(tile.lanes))
     for name, shape in parameters.items():
         tensors.append(tirx.decl_buffer(shape, "float32", name))
-        flat[name] = _flat_view(tensors[-1], shape, code)
+        flat[name] = flat_view(tensors[-1], code)
     _add_tasks(code, sizes, tile, flat, batch, panels)
-    # Relax's passes expect a root block; nothing is left in it for them to schedule.
-    root = SBlockRealize([], True, SBlock([], [], [], "root", code.body()))
-    function = tirx.PrimFunc(tensors, root).with_attr(
-        {
-            "sam_tvm.rule": RULE,
-            "tirx.is_scheduled": True,
-            "tirx.noalias": True,
-            "op_pattern": _OPAQUE,
-        }
-    )
-    return tirx.transform.ConvertSSA()(tvm.IRModule({"main": function}))["main"]
-
-
-def _flat_view(tensor: Var, shape: Sequence[Expr | int], code: Code) -> Var:
-    size: Expr = index(1)
-    for extent in shape:
-        size = size * extent
-    flat = tirx.decl_buffer((size,), tensor.dtype, f"{tensor.name}_flat", data=tensor.data)
-    code.add(tirx.DeclBuffer(flat, data=tensor.data))
-    return flat
+    return finished(tensors, code.body(), RULE)
 
 
 def _add_tasks(
