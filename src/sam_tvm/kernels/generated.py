@@ -1,4 +1,4 @@
-"""What kernels written by hand have in common: their frame, and the step of a register tile."""
+"""What kernels written by hand have in common: their frame, and a register tile and its step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from tvm.ir import Expr, Var
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from sam_tvm.kernels.expressions import product
+from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import Code, Lanes
 
+LOAD_COST = 0.3  # of a load in multiplications, measured for dense products
 _OPAQUE = 8  # kOpaque: nothing is fused with it
 
 
@@ -42,6 +44,30 @@ def finished(parameters: Sequence[Var], body: tirx.Stmt, rule: str) -> tirx.Prim
         }
     )
     return tirx.transform.ConvertSSA()(tvm.IRModule({"main": function}))["main"]
+
+
+def register_tile(columns: int, unit: VectorUnit, most_rows: int) -> tuple[int, int]:
+    """Return vectors and rows of the register tile that should take the least time.
+
+    Its width is a panel's of the weight, whose last one may be mostly padding.
+
+    Args:
+        columns: of the weight.
+        unit: the target's vector unit.
+        most_rows: that a tile may have.
+    """
+    widest = 4 if unit.registers == 32 else 2
+
+    def rows(vectors: int) -> int:
+        return min(most_rows, (unit.registers - 1 - vectors) // vectors)
+
+    def cost(vectors: int) -> float:
+        width, count = vectors * unit.lanes, rows(vectors)
+        computed = -(-columns // width) * width
+        return computed * (1 + LOAD_COST * (vectors + count) / (vectors * count))
+
+    vectors = min(range(1, widest + 1), key=cost)
+    return vectors, rows(vectors)
 
 
 def add_outer_product(

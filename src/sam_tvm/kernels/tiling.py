@@ -9,6 +9,7 @@ from tvm.ir import Expr
 
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer
+from sam_tvm.kernels.generated import LOAD_COST
 from sam_tvm.kernels.layout import constant_stride
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import known_product
@@ -20,7 +21,6 @@ _SMALL = 1 << 20  # elements of X
 _CHUNK = 1 << 17  # elements of X that stay in the second-level cache beside Y and the sums
 _FAR = 512  # elements between rows of X beyond which each lies on a page of its own
 _MOST_ROWS = 12
-_LOAD_COST = 0.3  # of a load in multiplications, measured
 _TASKS = 48  # tasks a parallel loop should have, so that threads finish together
 _COPYING_TASKS = 16
 _TILES_PER_COPY = 2
@@ -100,7 +100,7 @@ def _register_tile(width: int | None, unit: VectorUnit) -> tuple[int, int, int]:
         tile, rows = vectors * unit.lanes, _rows(vectors, unit)
         waste = 1.0 if width is None else -(-width // tile) * tile / width
         loads = (vectors + rows) / (vectors * rows)  # per multiplication
-        return waste * (1 + _LOAD_COST * loads)
+        return waste * (1 + LOAD_COST * loads)
 
     choices = range(1, min(5, width // unit.lanes if width is not None else 2) + 1)
     vectors = min(choices, key=cost)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sam_tvm.kernels.generated import register_tile
 from sam_tvm.kernels.target_features import VectorUnit
 
 _LONGEST_SUM = 128  # terms per pass: short sums that are added up err less than one long sum
-_LOAD_COST = 0.3  # of a load in multiplications, measured for the dense products
 _MOST_ROWS = 8  # rows of a register tile: each has a pointer in a general register
 _BLOCK_ROWS = 384  # results that one task computes for all taps before the next block
 
@@ -65,22 +65,12 @@ class Tile:
 
 def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
     """Return the tile for a vector unit: the width that wastes least of the last panel."""
-    widest = 4 if unit.registers == 32 else 2
-
-    def rows(vectors: int) -> int:
-        return min(_MOST_ROWS, (unit.registers - 1 - vectors) // vectors)
-
-    def cost(vectors: int) -> float:
-        width, count = vectors * unit.lanes, rows(vectors)
-        computed = -(-sizes.columns // width) * width
-        return computed * (1 + _LOAD_COST * (vectors + count) / (vectors * count))
-
-    vectors = min(range(1, widest + 1), key=cost)
+    vectors, rows = register_tile(sizes.columns, unit, _MOST_ROWS)
     passes = -(-sizes.terms // _LONGEST_SUM)
     return Tile(
         lanes=unit.lanes,
         vectors=vectors,
-        rows=rows(vectors),
+        rows=rows,
         entries=max(1, _BLOCK_ROWS // sizes.step),
         longest=-(-sizes.terms // passes),
     )

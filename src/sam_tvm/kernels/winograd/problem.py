@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
+from sam_tvm.kernels.generated import register_tile
 from sam_tvm.kernels.target_features import VectorUnit
 
 STEP, TAPS, PATCH = 2, 3, 4  # results, weights and inputs of a tile, along each of two axes
 POSITIONS = PATCH * PATCH  # products of a tile, instead of (STEP * TAPS) ** 2 = 36
 
 _LONGEST_SUM = 128  # terms per pass: short sums that are added up err less than one long sum
-_LOAD_COST = 0.3  # of a load in multiplications, measured for the dense products
 _MOST_ROWS = 12  # of a register tile
 _SKEW = 16  # elements between planes, lest all sixteen lie in the same lines of the first cache
 
@@ -127,24 +127,14 @@ def pays(sizes: Sizes) -> bool:
 
 def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
     """Return the tile for a vector unit: the width that wastes least of the last panel."""
-    widest = 4 if unit.registers == 32 else 2
-
-    def rows(vectors: int) -> int:
-        return min(_MOST_ROWS, (unit.registers - 1 - vectors) // vectors)
-
-    def cost(vectors: int) -> float:
-        width, count = vectors * unit.lanes, rows(vectors)
-        computed = round_up(sizes.outputs, width)
-        return computed * (1 + _LOAD_COST * (vectors + count) / (vectors * count))
-
-    vectors = min(range(1, widest + 1), key=cost)
+    vectors, rows = register_tile(sizes.outputs, unit, _MOST_ROWS)
     passes = -(-sizes.channels // _LONGEST_SUM)
     whole = sizes.channels * sizes.slices <= _LONGEST_SUM
-    deep, run = _choose_block(sizes, unit.lanes, vectors, rows(vectors))
+    deep, run = _choose_block(sizes, unit.lanes, vectors, rows)
     return Tile(
         lanes=unit.lanes,
         vectors=vectors,
-        rows=rows(vectors),
+        rows=rows,
         deep=deep,
         run=run,
         longest=round_up(-(-sizes.channels // passes), 4),
