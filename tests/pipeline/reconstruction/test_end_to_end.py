@@ -13,6 +13,7 @@ from sam_tvm.pipeline.reconstruction.cases import CASES, case_inputs, voxel_nois
 from sam_tvm.pipeline.reconstruction.mesh_metrics import (
     DecodedMesh,
     Extraction,
+    judge_attributes,
     judge_mesh,
     judge_vertices,
     split_values,
@@ -271,6 +272,22 @@ def test_badly_conditioned_vertices_pass_by_the_referee(rng):
     assert judge_vertices((exact - 8e-6).astype(np.float32), torch32, exact)["passed_by"]
     row = judge_vertices((exact - 4e-5).astype(np.float32), torch32, exact)
     assert row["passed_by"] is None and row["beyond_tolerance"] == 30
+
+
+def test_attributes_are_held_to_what_errors_of_pytorchs_size_do_by_chance(extraction, meshes, rng):
+    exact = meshes[1]
+    sizes = rng.uniform(0, 2e-5, exact.features.shape)
+    signs = (rng.choice([-1.0, 1.0], sizes.shape) for _ in range(12))
+    equally_wrong = [extraction.again(exact.features + sizes * sign) for sign in signs]
+    equally_wrong = [m for m in equally_wrong if m.attributes.shape == exact.attributes.shape]
+    errors = [np.abs(m.attributes - exact.attributes).max() for m in equally_wrong]
+    unlucky, lucky = (equally_wrong[find(errors)] for find in (np.argmax, np.argmin))
+    assert max(errors) > 2 * min(errors)
+    row = judge_attributes(unlucky, lucky, exact, extraction)
+    assert row["passed_by"] == "float64"
+    assert row["torch_error_vs_float64"] < row["chance_error_vs_float64"] < 2 * max(errors)
+    wrong = changed(unlucky, attributes=unlucky.attributes + np.float32(5 * max(errors)))
+    assert judge_attributes(wrong, lucky, exact, extraction)["passed_by"] is None
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
