@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.channels_last import BINARY, PERMUTE, RESHAPES, operator_name
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import ONE, axis_groups, shape_of
-from sam_tvm.kernels.rewriting import parameter_rewriting_pass
+from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
 _LEAST_GROWTH = 4  # times that the result has an operand's elements
 
@@ -24,22 +24,18 @@ def permute_before_broadcast() -> tvm.ir.transform.Pass:
 
 
 @mutator
-class _Rewriter(PyExprMutator):
-    def __init__(self, module: tvm.IRModule) -> None:
-        super().__init__(module)
-        self.changed = False
-
+class _Rewriter(Rewriter):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite one call, if it permutes what was broadcast."""
         call = super().visit_call_(call)
         if operator_name(call) != PERMUTE or call.attrs.axes is None:
             return call
-        source = self._value(call.args[0])
+        source = self.value(call.args[0])
         if operator_name(source) in RESHAPES:
             before, whole = source.args[0], tuple(source.ty.shape)
         else:
             before, whole = call.args[0], tuple(call.args[0].ty.shape)
-        broadcast = self._value(before)
+        broadcast = self.value(before)
         if operator_name(broadcast) not in BINARY or not all(
             _is_small(operand, broadcast) for operand in broadcast.args
         ):
@@ -51,9 +47,6 @@ class _Rewriter(PyExprMutator):
         operands = [self._permuted(operand, axes) for operand in broadcast.args]
         result = self.builder_.emit(relax.Call(broadcast.op, operands))
         return relax.op.reshape(result, list(call.ty.shape))
-
-    def _value(self, expr: relax.Expr) -> relax.Expr | None:
-        return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
 
     def _permuted(self, operand: relax.Expr, axes: list[int]) -> relax.Expr:
         shape = shape_of(operand)

@@ -11,11 +11,11 @@ import tvm
 import tvm_ffi
 from tvm import relax
 from tvm.ir import Expr
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.channels_last import BINARY, RESHAPES, operator_name
 from sam_tvm.kernels.movement import axis_groups, shape_of
-from sam_tvm.kernels.rewriting import parameter_rewriting_pass
+from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
 _CONCAT = "relax.concat"
 _FULL = ("relax.full", "relax.full_like")
@@ -27,17 +27,13 @@ def concatenate_before_reshape() -> tvm.ir.transform.Pass:
 
 
 @mutator
-class _Rewriter(PyExprMutator):
-    def __init__(self, module: tvm.IRModule) -> None:
-        super().__init__(module)
-        self.changed = False
-
+class _Rewriter(Rewriter):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite one call, if it concatenates what was computed and reshaped."""
         call = super().visit_call_(call)
         if operator_name(call) != _CONCAT or call.attrs.axis is None:
             return call
-        parts = self._value(call.args[0])
+        parts = self.value(call.args[0])
         if not isinstance(parts, relax.Tuple):
             return call
         axis = int(call.attrs.axis) % len(shape_of(call))
@@ -51,15 +47,12 @@ class _Rewriter(PyExprMutator):
                 return self._concatenated(list(parts), axis, computed, below, call)
         return call
 
-    def _value(self, expr: relax.Expr) -> relax.Expr | None:
-        return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
-
     def _computed(self, part: relax.Expr) -> relax.Expr | None:
         """Return the result of a binary operator that `part` is a reshape of, or None."""
-        source, value = part, self._value(part)
+        source, value = part, self.value(part)
         while operator_name(value) in RESHAPES:
             source = value.args[0]
-            value = self._value(source)
+            value = self.value(source)
         return source if source is not part and operator_name(value) in BINARY else None
 
     def _concatenated(
@@ -79,7 +72,7 @@ class _Rewriter(PyExprMutator):
         return relax.op.reshape(whole, list(shape_of(call)))
 
     def _in_shape(self, part: relax.Expr, shape: list[Expr]) -> relax.Expr:
-        computed, value = self._computed(part), self._value(part)
+        computed, value = self._computed(part), self.value(part)
         if computed is not None and tvm_ffi.structural_equal(list(shape_of(computed)), shape):
             return computed
         if operator_name(value) in _FULL:

@@ -35,8 +35,20 @@ def rewriting_pass(
     return run
 
 
+class Rewriter(PyExprMutator):
+    """A mutator that looks through variables, and tells whether it changed anything."""
+
+    def __init__(self, module: tvm.IRModule) -> None:
+        super().__init__(module)
+        self.changed = False
+
+    def value(self, expr: relax.Expr) -> relax.Expr | None:
+        """Return what a variable is bound to, if anything; any other expression itself."""
+        return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
+
+
 def parameter_rewriting_pass(
-    name: str, make: Callable[[tvm.IRModule], PyExprMutator]
+    name: str, make: Callable[[tvm.IRModule], Rewriter]
 ) -> tvm.ir.transform.Pass:
     """Return a pass over the Relax functions that say in `num_input` where parameters begin.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from sam_tvm.kernels.generated import register_tile
+from sam_tvm.kernels.loops import UNROLLED
 from sam_tvm.kernels.target_features import VectorUnit
 
 STEP, TAPS, PATCH = 2, 3, 4  # results, weights and inputs of a tile, along each of two axes
@@ -137,7 +138,7 @@ def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
         rows=rows,
         deep=deep,
         run=run,
-        longest=round_up(-(-sizes.channels // passes), 4),
+        longest=round_up(-(-sizes.channels // passes), UNROLLED),
         slices=sizes.slices if whole else 1,
     )
 
