@@ -12,6 +12,8 @@ from tvm import relax, tirx
 from tvm.target import codegen
 
 from sam_tvm.kernels import default
+from sam_tvm.kernels.target_features import vector_unit
+from sam_tvm.pipeline import targets
 
 FUSION = (
     relax.transform.LegalizeOps,
@@ -24,15 +26,18 @@ FUSION = (
 
 @functools.cache
 def host_target() -> tvm.target.Target:
-    return tvm.target.Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()})
+    return targets.resolve("llvm")
 
 
 def runnable_targets() -> list[dict[str, str]]:
-    """The host, AVX2 where the host has it, and plain x86-64."""
-    targets = [{"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()}]
-    if codegen.target_has_features("avx2", host_target()):
-        targets += [{"kind": "llvm", "mcpu": "haswell"}]
-    return [*targets, {"kind": "llvm"}]
+    """The host, what it has without matrix tiles, AVX2 where it has that, and plain x86-64."""
+    host = host_target()
+    found = [{key: host.attrs[key] for key in ("mcpu", "mattr") if key in host.attrs}]
+    if vector_unit(host).tiles:
+        found += [{"mcpu": "icelake-server", "mattr": ["+avx512bf16"]}]
+    if codegen.target_has_features("avx2", host):
+        found += [{"mcpu": "haswell"}]
+    return [{"kind": "llvm", **config} for config in (*found, {})]
 
 
 def function(

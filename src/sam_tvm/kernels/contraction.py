@@ -96,16 +96,25 @@ def _equal(indices: tuple[Expr, ...] | list[Expr], expected: list[Var]) -> bool:
 
 
 def classify(
-    program: Program, stage: Stage, epilogue: Stage | None, flat: FlatBuffers
+    program: Program,
+    stage: Stage,
+    epilogue: Stage | None,
+    flat: FlatBuffers,
+    keeps_terms: bool = False,
 ) -> Contraction | None:
-    """Return the contraction that `stage` (and the epilogue) computes, None if it is not one."""
+    """Return the contraction that `stage` (and the epilogue) computes, None if it is not one.
+
+    With `keeps_terms` the summed axes of a product with panels stay apart.
+    """
     operands = contraction_operands(stage)
     if operands is None:
         return None
     accumulator = Var("accumulated", stage.values[0].ty)
     panels = find_panels(stage, operands, program.analyzer)
     if panels is not None:
-        fused = _fuse(program, stage, epilogue, flat, accumulator, operands, panels)
+        fused = _fuse(
+            program, stage, epilogue, flat, accumulator, operands, panels, keeps_terms
+        )
         contraction = _classify_fused(fused, accumulator, panels)
         if contraction is not None:
             return contraction
@@ -173,6 +182,7 @@ def _fuse(
     accumulator: Var,
     operands: tuple[TensorLoad, ...],
     panels: PanelForm | None,
+    keeps_terms: bool = False,
 ) -> FlatStage:
     """Return one flat stage whose values are both operands and what is stored, axes merged.
 
@@ -200,8 +210,8 @@ def _fuse(
     fused = FlatStage(stage.spatial, stage.reduced, buffers, index, (first, second, value))
     fused = drop_unit_axes(fused, program.analyzer)
     # A pixel's channels stay apart from its neighbour's: each becomes pairs on its own.
-    paired = panels is not None and panels.pairs
-    return merge_axes(fused, program.analyzer, merge_reduced=not paired)
+    apart = panels is not None and (panels.pairs or keeps_terms)
+    return merge_axes(fused, program.analyzer, merge_reduced=not apart)
 
 
 def _work(axes: tuple[Axis, ...]) -> int:

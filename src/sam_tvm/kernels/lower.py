@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import tvm
-from tvm import tirx
+from tvm import sym, tirx
 from tvm.ir import Var
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
+from sam_tvm.kernels import amx
 from sam_tvm.kernels.bfloat16 import expand_dots
 from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
 from sam_tvm.kernels.divisions import shield_falling
@@ -38,15 +39,14 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
     unroll_short_sums(program)
     inline_stages(program)
     flat = FlatBuffers(program)
-    contractions = _take_contractions(program, flat)
+    contractions = _take_contractions(program, flat, unit)
     statements = []
     rules = {"elementwise"}
     alone = {i for i, stage in enumerate(program.stages) if stage.buffers[0] in contractions}
     for stages, prefix in group_stages(program, alone):
         contraction = contractions.get(stages[0].buffers[0])
         if contraction is not None:
-            tiling = choose_tiling(contraction, unit)
-            statements.append(emit_contraction(contraction, tiling, program.analyzer))
+            statements.append(_emit_contraction(contraction, unit, program.analyzer))
             rules.add("convolution" if contraction.is_convolution else "matmul")
         elif prefix:
             statements.append(_emit_group(program, stages, prefix, flat, unit))
@@ -60,14 +60,25 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
     return _finish(program.function, body), rule
 
 
-def _take_contractions(program: Program, flat: FlatBuffers) -> dict[Var, Contraction]:
+def _emit_contraction(
+    contraction: Contraction, unit: VectorUnit, analyzer: sym.Analyzer
+) -> tirx.Stmt:
+    """Emit a contraction in matrix tiles, where they are and pay, or in registers."""
+    if unit.tiles and amx.takes(contraction):
+        return amx.emit_contraction(contraction, analyzer)
+    return emit_contraction(contraction, choose_tiling(contraction, unit), analyzer)
+
+
+def _take_contractions(
+    program: Program, flat: FlatBuffers, unit: VectorUnit
+) -> dict[Var, Contraction]:
     """Return the contractions by output; an epilogue that joined one is no stage any more."""
     found: dict[Var, Contraction] = {}
     for stage in list(program.stages):
         if not is_contraction(stage):
             continue
         epilogue = find_epilogue(program, stage)
-        contraction = classify(program, stage, epilogue, flat)
+        contraction = classify(program, stage, epilogue, flat, unit.tiles)
         if contraction is None:
             continue
         found[(epilogue or stage).buffers[0]] = contraction

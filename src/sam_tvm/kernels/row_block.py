@@ -9,11 +9,12 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.contraction import Contraction
-from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integer, substitute
+from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integer
 from sam_tvm.kernels.layout import scratch
-from sam_tvm.kernels.loops import loop, named, sequence, vector
+from sam_tvm.kernels.loops import loop, named, sequence
 from sam_tvm.kernels.operands import ExpandedX, x_operand, y_operand
 from sam_tvm.kernels.register_tile import PassRange, Place, RegisterTile
+from sam_tvm.kernels.stores import store_sums
 from sam_tvm.kernels.sums import SumPasses
 from sam_tvm.kernels.tiling import Tiling
 
@@ -191,31 +192,11 @@ class RowBlock:
 
     def _store(self, first: Expr, count: Expr, width: int, tile: Expr, columns: Expr) -> tirx.Stmt:
         """Store the sums of `count` rows, `width` columns each, through the epilogue."""
-        t, c = self.t, self.c
-
-        def cell(r: Expr, i: Expr) -> tirx.Stmt:
-            point: dict[Var, Expr] = {c.lane.var: self.x.first_column(tile) + i}
-            if c.row is not None:
-                point[c.row.var] = first + r
-            total = tirx.BufferLoad(self.sums, [r * width + i])
-            value = substitute(substitute(c.value, point), {c.accumulator: total})
-            return tirx.BufferStore(c.output, value, [substitute(c.index, point)])
-
-        whole = self.analyzer.simplify(divide(columns, t.lanes))
-        rest = self.analyzer.simplify(columns - whole * t.lanes)
-
-        def vectors(v: Expr) -> tirx.Stmt:
-            return loop(
-                count,
-                lambda r: vector(t.lanes, columns, lambda i: cell(r, v * t.lanes + i)),
-                "row",
-            )
-
-        statements = [] if constant_value(whole) == 0 else [loop(whole, vectors, "vector")]
-        if constant_value(rest) != 0:
-
-            def column(i: Expr) -> tirx.Stmt:
-                return loop(count, lambda r: cell(r, whole * t.lanes + i), "row")
-
-            statements.append(loop(rest, column, "rest"))
-        return sequence(statements)
+        return store_sums(
+            self.c,
+            self.t.lanes,
+            (self.sums, _int(0), width),
+            (first, count),
+            (self.x.first_column(tile), columns),
+            self.analyzer,
+        )

@@ -15,13 +15,16 @@ class VectorUnit:
     Attributes:
         lanes: float32 elements in one vector register.
         registers: how many vector registers there are.
+        tiles: whether there are matrix tiles beside it, of bfloat16 (`kernels.amx`).
     """
 
     lanes: int
     registers: int
+    tiles: bool = False
 
 
 AVX512 = VectorUnit(lanes=16, registers=32)
+AMX = VectorUnit(lanes=16, registers=32, tiles=True)
 AVX2 = VectorUnit(lanes=8, registers=16)
 NEON = VectorUnit(lanes=4, registers=32)
 GENERIC = VectorUnit(lanes=4, registers=16)  # SSE2, and what is not known
@@ -33,7 +36,7 @@ def vector_unit(target: tvm.target.Target) -> VectorUnit:
         return GENERIC
     with target:
         if codegen.target_has_features("avx512f", target):
-            return AVX512
+            return AMX if _has_tiles(target) else AVX512
         if codegen.target_has_features("avx2", target):
             return AVX2
     triple = str(target.attrs.get("mtriple", ""))
@@ -42,12 +45,19 @@ def vector_unit(target: tvm.target.Target) -> VectorUnit:
     return GENERIC
 
 
+def _has_tiles(target: tvm.target.Target) -> bool:
+    """Tell whether there are tiles and vectors of bfloat16, and a system that lets us use them."""
+    triple = str(target.attrs.get("mtriple") or codegen.llvm_get_system_triple())
+    features = ("amx-tile", "amx-bf16", "avx512bf16")
+    return "linux" in triple and all(codegen.target_has_features(f, target) for f in features)
+
+
 def computes_bfloat16(target: tvm.target.Target) -> bool:
     """Tell whether there are kernels of bfloat16 for a CPU: with its instructions, or in software.
 
     Either works on 16 lanes.
     """
-    return vector_unit(target) == AVX512
+    return vector_unit(target) in (AVX512, AMX)
 
 
 def has_bfloat16(target: tvm.target.Target) -> bool:
@@ -59,5 +69,7 @@ def has_bfloat16(target: tvm.target.Target) -> bool:
 
 
 def panel_width(unit: VectorUnit) -> int:
-    """Return the columns of a packed weight's panels: those of the register tile."""
+    """Return the columns of a packed weight's panels: those of the register or matrix tiles."""
+    if unit.tiles:
+        return 2 * unit.lanes
     return unit.lanes * (4 if unit.registers == 32 else 2)

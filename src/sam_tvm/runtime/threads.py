@@ -9,6 +9,7 @@ import tvm
 from sam_tvm.runtime.cpus import available_cpus
 
 VARIABLE = "TVM_NUM_THREADS"
+_BINDING = "TVM_BIND_THREADS"
 _BIG_CORES = 1  # TVM's affinity mode that prefers the faster cores
 
 
@@ -17,8 +18,12 @@ def allow_all_cpus() -> None:
 
     Left alone it takes half of them, as if two always shared a core. It looks at the variable when
     it first runs a loop in parallel; afterwards this has no effect.
+
+    Nor does it bind threads to processors: a bound thread that finds the calling one on its
+    processor waits there for the system's next tick, while another processor is idle.
     """
     os.environ.setdefault(VARIABLE, str(available_cpus()))
+    os.environ.setdefault(_BINDING, "0")
 
 
 def set_threads(count: int) -> None:

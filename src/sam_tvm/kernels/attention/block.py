@@ -62,7 +62,7 @@ class Block:
         lanes, memory = self._lanes, self.memory
         code = Code(lanes)
         at = code.bind("queries_start", self._queries_start)
-        code.add(load_queries(self.plan, memory.queries, at, self.head, self.first, self.vectors))
+        code.add(self._load_queries(at))
         for v in range(self.vectors):
             code.add(lanes.store(memory.maxima, lanes.number(-_INFINITY), self._state(v)))
             code.add(lanes.store(memory.totals, lanes.number(0.0), self._state(v)))
@@ -73,6 +73,11 @@ class Block:
 
         code.add(loop(index(self.plan.value_depth * self.plan.tile.vectors), clear, "cell"))
         return code.body()
+
+    def _load_queries(self, at: Expr) -> tirx.Stmt:
+        return load_queries(
+            self.plan, self.memory.queries, at, self.head, self.first, self.vectors
+        )
 
     def end(self) -> tirx.Stmt:
         """Return what happens after the last pass."""
@@ -90,7 +95,7 @@ class Block:
 
     def one_pass(self, first_key: Expr, count: Expr) -> tirx.Stmt:
         """Return what happens in a pass over `count` keys from `first_key` on."""
-        a, t, lanes, memory = self.plan.attention, self.plan.tile, self._lanes, self.memory
+        a, lanes, memory = self.plan.attention, self._lanes, self.memory
         code = Code(lanes)
         if a.bias_per_query:
             keys = (first_key, count)
@@ -99,28 +104,26 @@ class Block:
         for v, maximum in enumerate(maxima):
             code.set(maximum, lanes.load(memory.maxima, self._state(v)))
         queries = code.bind("queries_start", self._queries_start)
-        code.add(
-            loop(
-                divide(round_up(count, t.rows), t.rows),
-                lambda tile: self._score_tile(tile, queries, first_key, maxima),
-                "tile",
-            )
-        )
+        self._scores(code, queries, first_key, maxima, count)
         decays = self._weigh(code, maxima, count)
         sums = code.bind("sums_start", self._sums_start)
-        code.add(
-            loop(
-                index(self.plan.value_depth // t.rows),
-                lambda tile: self._sum_tile(tile, sums, decays, count),
-                "tile",
-            )
-        )
+        self._sums(code, sums, decays, count)
         if a.causal is None:
             return code.body()
-        visible = first_key <= self.first + (self.vectors * t.lanes - 1) + a.causal
+        visible = first_key <= self.first + (self.vectors * lanes.count - 1) + a.causal
         return tirx.IfThenElse(visible, code.body(), None)
 
     # -- scores -------------------------------------------------------------------------------
+
+    def _scores(
+        self, code: Code, queries: Expr, first_key: Expr, maxima: list[Var], count: Expr
+    ) -> None:
+        """Add what leaves the scores of `count` keys in memory, and the largest in `maxima`."""
+        rows = self.plan.tile.rows
+        tiles = divide(round_up(count, rows), rows)
+        code.add(
+            loop(tiles, lambda tile: self._score_tile(tile, queries, first_key, maxima), "tile")
+        )
 
     def _cells(self, code: Code) -> list[list[Var]]:
         """Declare the registers of a tile of sums, and clear them."""
@@ -204,7 +207,7 @@ class Block:
             # -infinity minus itself would be NaN.
             base = code.name("base", tirx.Select(top > lowest, top, lanes.number(0.0)))
             x = code.name("x", lanes.load(memory.maxima, self._state(v)) - base)
-            decays.append(exponential(code, x, t.bfloat16))
+            decays.append(exponential(code, x, t.is_rounded))
             code.add(lanes.store(memory.maxima, top, self._state(v)))
             bases.append(base)
             totals.append(code.register("total"))
@@ -239,17 +242,29 @@ class Block:
             weights = []
             for at in places:
                 x = code.name("x", lanes.load(memory.scores, at) - bases[v])
-                weights.append(exponential(code, x, t.bfloat16))
-            if t.bfloat16:
-                at = step * t.width + v * lanes.count
-                code.add(lanes.store(memory.weights, pair_lanes(*weights), at))
-            else:
-                for at, weight in zip(places, weights, strict=True):
-                    code.add(lanes.store(memory.weights, weight, at))
+                weights.append(exponential(code, x, t.is_rounded))
+            self._store_weights(code, weights, step, v, places)
             code.set(total, code.get(total) + (weights[0] + weights[1]))
         return code.body()
 
+    def _store_weights(
+        self, code: Code, weights: list[Expr], step: Expr, v: int, places: list[Expr]
+    ) -> None:
+        """Add what stores the weights of neighbouring keys, for one vector of queries."""
+        t, lanes, memory = self.plan.tile, self._lanes, self.memory
+        if t.bfloat16:
+            at = step * t.width + v * lanes.count
+            code.add(lanes.store(memory.weights, pair_lanes(*weights), at))
+            return
+        for at, weight in zip(places, weights, strict=True):
+            code.add(lanes.store(memory.weights, weight, at))
+
     # -- sums of values -----------------------------------------------------------------------
+
+    def _sums(self, code: Code, sums: Expr, decays: list[Expr], count: Expr) -> None:
+        """Add what adds the weighted values of `count` keys to the sums."""
+        tiles = index(self.plan.value_depth // self.plan.tile.rows)
+        code.add(loop(tiles, lambda tile: self._sum_tile(tile, sums, decays, count), "tile"))
 
     def _sum_tile(self, tile: Expr, sums: Expr, decays: list[Expr], count: Expr) -> tirx.Stmt:
         """Add the weighted values of as many channels as registers have room for.

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr, Var
 
+from sam_tvm.kernels.amx import instructions as tiles
+from sam_tvm.kernels.attention import keys, tile_operands
 from sam_tvm.kernels.attention.block import Block
-from sam_tvm.kernels.attention.keys import load_keys, load_values
 from sam_tvm.kernels.attention.plan import Memory, Plan
-from sam_tvm.kernels.attention.problem import Attention, choose_tile
+from sam_tvm.kernels.attention.problem import Attention, Tile, choose_tile
 from sam_tvm.kernels.attention.queries import Head
+from sam_tvm.kernels.attention.tile_block import TileBlock
 from sam_tvm.kernels.bfloat16_instructions import import_instructions
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, remainder
 from sam_tvm.kernels.generated import finished, flat_view
@@ -54,12 +56,14 @@ def attention_function(
     plan = Plan(attention, choose_tile(attention, unit, bfloat16), flat)
     code.add(_emit(plan))
     parameters = [*tensors[:-1], *sizes, tensors[-1]]
-    return finished(parameters, with_instructions(code.body(), bfloat16), RULE)
+    return finished(parameters, with_instructions(code.body(), plan.tile), RULE)
 
 
-def with_instructions(body: tirx.Stmt, bfloat16: bool) -> tirx.Stmt:
-    """Return a kernel's body with the instructions that its precision needs."""
-    return import_instructions(body) if bfloat16 else body
+def with_instructions(body: tirx.Stmt, tile: Tile) -> tirx.Stmt:
+    """Return a kernel's body with the instructions that its tiles need."""
+    if tile.parts:
+        return tiles.import_tiles(sequence([tiles.permit(), body]))
+    return import_instructions(body) if tile.bfloat16 else body
 
 
 def _emit(plan: Plan) -> tirx.Stmt:
@@ -113,13 +117,14 @@ class Task:
     def emit(self) -> tirx.Stmt:
         """Return everything that the task does."""
         passes = divide_up(self.plan.attention.keys, self.plan.tile.keys)
-        return sequence(
-            [
-                self._each(Block.begin),
-                loop(passes, self._pass, "pass"),
-                self._each(Block.end),
-            ]
-        )
+        steps = [
+            self._each(lambda block: block.begin()),
+            loop(passes, self._pass, "pass"),
+            self._each(lambda block: block.end()),
+        ]
+        if self.plan.tile.parts:
+            steps = [tiles.configure(), *steps, tiles.release()]
+        return sequence(steps)
 
     def _each(self, act: Callable[[Block], tirx.Stmt]) -> tirx.Stmt:
         """Return `act` for every block."""
@@ -128,7 +133,8 @@ class Task:
         def block(slot: Expr, number: Expr, vectors: int) -> tirx.Stmt:
             code = Code(plan.lanes)
             query = code.bind("first_query", number * t.width)
-            code.add(act(Block(plan, self.memory, self.head, slot, query, vectors)))
+            kind = TileBlock if t.parts else Block
+            code.add(act(kind(plan, self.memory, self.head, slot, query, vectors)))
             return code.body()
 
         statements = []
@@ -147,15 +153,16 @@ class Task:
 
     def _pass(self, number: Expr) -> tirx.Stmt:
         """Return one pass over keys: copy them and their values, then take the blocks through."""
-        plan, size, keys = self.plan, self.plan.tile.keys, self.plan.attention.keys
+        plan, size, all_keys = self.plan, self.plan.tile.keys, self.plan.attention.keys
         code = Code(plan.lanes)
         first = code.bind("first_key", number * size)
-        known = constant_value(keys)
+        known = constant_value(all_keys)
         if known is not None and (known % size == 0 or known < size):
             count = index(min(known, size))
         else:
-            count = code.bind("key_count", tirx.min(index(size), keys - first))
-        code.add(load_keys(plan, self.memory, self.head, first, count))
-        code.add(load_values(plan, self.memory, self.head, first, count))
+            count = code.bind("key_count", tirx.min(index(size), all_keys - first))
+        operands = tile_operands if plan.tile.parts else keys
+        code.add(operands.load_keys(plan, self.memory, self.head, first, count))
+        code.add(operands.load_values(plan, self.memory, self.head, first, count))
         code.add(self._each(lambda block: block.one_pass(first, count)))
         return code.body()

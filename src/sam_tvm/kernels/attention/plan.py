@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr, Var
 
+from sam_tvm.kernels.amx.instructions import TILE
 from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
 from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair
 from sam_tvm.kernels.expressions import constant_value
@@ -29,6 +30,7 @@ class Memory:
         scores: [key][query] float32.
         weights: what the values are multiplied with: the scores' own memory, or [pair of
             keys][query].
+        products: of matrix tiles, before they are added to the sums; else one element.
 
     """
 
@@ -40,6 +42,7 @@ class Memory:
     values: Var
     scores: Var
     weights: Var
+    products: Var
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,38 @@ class Plan:
     @property
     def group(self) -> int:
         """Channels, or keys, that share a word in scratch: 2 in bfloat16."""
-        return 2 if self.tile.bfloat16 else 1
+        return 2 if self.tile.bfloat16 or self.tile.parts else 1
 
     @property
     def word(self) -> str:
         """The type of the operands of products in scratch."""
-        return "uint32" if self.tile.bfloat16 else "float32"
+        return "uint32" if self.group == 2 else "float32"
 
     @property
     def key_words(self) -> int:
-        """Words of a query or key in scratch."""
-        return -(-self.attention.depth // self.group)
+        """Words of a query or key in scratch; whole tiles of them."""
+        words = -(-self.attention.depth // self.group)
+        return -(-words // TILE) * TILE if self.tile.parts else words
+
+    @property
+    def key_row(self) -> int:
+        """Words from key to key in scratch; in tiles an odd number of cache lines."""
+        return self.key_words // (2 * TILE) * 2 * TILE + TILE if self.tile.parts else self.key_words
+
+    @property
+    def key_part(self) -> int:
+        """Words from part to part of the keys."""
+        return self.tile.keys * self.key_row
+
+    @property
+    def value_row(self) -> int:
+        """Words from channel to channel of the values in tiles."""
+        return self.value_words // (2 * TILE) * 2 * TILE + TILE
+
+    @property
+    def value_part(self) -> int:
+        """Words from part to part of the values in tiles."""
+        return self.value_depth * self.value_row
 
     @property
     def value_words(self) -> int:
@@ -100,7 +124,7 @@ class Plan:
 
     def weighed(self, count: Expr) -> Expr:
         """Return how many keys of a pass are weighed: whole steps of the loop that sums values."""
-        return round_up(count, UNROLLED * self.group)
+        return round_up(count, self.tile.rows if self.tile.parts else UNROLLED * self.group)
 
     def word_of(self, values: list[Expr]) -> Expr:
         """Return the word that holds one or two scalars."""
@@ -134,18 +158,21 @@ class Plan:
             code.add(*statements)
             return found
 
+        parts = max(t.parts, 1)
         scores = buffer("scores", t.keys * t.width)
+        values = self.strips * self.value_words * t.lanes
         return Memory(
-            queries=buffer("queries", slots * self.key_words * t.width, self.word),
+            queries=buffer("queries", slots * parts * self.key_words * t.width, self.word),
             sums=buffer("sums", slots * self.value_depth * t.width),
             maxima=buffer("maxima", slots * t.width),
             totals=buffer("totals", slots * t.width),
-            keys=buffer("keys", t.keys * self.key_words, self.word),
-            values=buffer("values", self.strips * self.value_words * t.lanes, self.word),
+            keys=buffer("keys", parts * t.keys * self.key_row, self.word),
+            values=buffer("values", parts * self.value_part if t.parts else values, self.word),
             scores=scores,
-            weights=buffer("weights", self.value_words * t.width, self.word)
-            if t.bfloat16
+            weights=buffer("weights", parts * self.value_words * t.width, self.word)
+            if self.group == 2
             else scores,
+            products=buffer("products", t.rows * t.width if t.parts else 1),
         )
 
 

@@ -14,6 +14,7 @@ from sam_tvm.kernels.vectors import index
 
 BLOCK_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
 BLOCK_KEYS = 192  # keys per pass
+_TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold sums
 _STATE = 96 << 10  # float32 elements of queries and sums that one task keeps in the cache
 _TASKS = 16  # tasks that the parallel loop should have
 
@@ -112,6 +113,7 @@ class Tile:
         blocks: how many it takes; a head's last task may have fewer, and has the narrow one.
         groups: tasks per head.
         bfloat16: whether the operands of products are pairs of bfloat16.
+        parts: bfloat16 that an operand is cut into for matrix tiles; 0 where there are none.
 
     """
 
@@ -125,6 +127,12 @@ class Tile:
     blocks: Expr
     groups: Expr
     bfloat16: bool
+    parts: int = 0
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether operands of products are rounded to bfloat16."""
+        return self.bfloat16 or self.parts == 1
 
     @property
     def width(self) -> int:
@@ -134,17 +142,16 @@ class Tile:
 
 def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
     """Return the tile for a vector unit."""
-    vectors = BLOCK_VECTORS
+    shape = tile_shape(attention, unit, bfloat16)
+    vectors = shape.vectors
     total = divide_up(attention.queries, unit.lanes)
     known = constant_value(total)
     if known is not None:
-        vectors = min(vectors, known)
         rest = known % vectors
         whole = index(known // vectors)
     else:
-        # One vector is left over to a narrow block, two are computed as if they were three.
         rest = 1
-        whole = divide(total + 1, vectors)
+        whole = unknown_whole(total, vectors)
     slots = slots_for(unit.lanes * vectors, attention)
     if constant_value(whole) is not None:
         slots = min(slots, constant_value(whole))
@@ -152,9 +159,50 @@ def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
     groups = tirx.max(divide_up(whole, slots), tirx.min(whole, wanted))
     blocks = tirx.max(divide_up(whole, tirx.max(groups, index(1))), index(1))
     groups = tirx.max(divide_up(whole, blocks), index(1))
-    rows = register_rows(unit)
-    keys = _block_keys(attention.keys, rows)
-    return Tile(unit.lanes, vectors, rows, keys, whole, rest, slots, blocks, groups, bfloat16)
+    keys = _block_keys(attention.keys, shape.rows)
+    return shape.tile(unit.lanes, keys, whole, rest, slots, blocks, groups)
+
+
+def unknown_whole(vectors: Expr, per_block: int) -> Expr:
+    """Return the blocks of a number of vectors that is not known.
+
+    One vector is left over to a narrow block, two are computed as if they were three.
+    """
+    return divide(vectors + (per_block - 2), per_block)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a tile is like, whatever the sizes; see `Tile`."""
+
+    vectors: int
+    rows: int
+    bfloat16: bool
+    parts: int
+
+    def tile(
+        self,
+        lanes: int,
+        keys: int,
+        whole: Expr,
+        rest: int,
+        slots: int,
+        blocks: Expr,
+        groups: Expr,
+    ) -> Tile:
+        """Return the tile."""
+        sizes = (keys, whole, rest, slots, blocks, groups)
+        return Tile(lanes, self.vectors, self.rows, *sizes, self.bfloat16, self.parts)
+
+
+def tile_shape(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Shape:
+    """Return the shape of a kernel's tiles: matrix tiles where there are some and they fill."""
+    sizes = [constant_value(size) for size in (attention.queries, attention.keys)]
+    if unit.tiles and all(size is None or size >= _TILE_ROWS for size in sizes):
+        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1 if bfloat16 else 3)
+    known = constant_value(divide_up(attention.queries, unit.lanes))
+    vectors = BLOCK_VECTORS if known is None else min(BLOCK_VECTORS, known)
+    return Shape(vectors, register_rows(unit), bfloat16, 0)
 
 
 def slots_for(width: int, attention: Attention) -> int:

@@ -16,13 +16,13 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from sam_tvm.kernels.attention.kernel import RULE, Task, with_instructions
 from sam_tvm.kernels.attention.plan import Plan
 from sam_tvm.kernels.attention.problem import BLOCK_KEYS as KEYS
-from sam_tvm.kernels.attention.problem import BLOCK_VECTORS as VECTORS
 from sam_tvm.kernels.attention.problem import (
     Attention,
     Operand,
     Tile,
-    register_rows,
     slots_for,
+    tile_shape,
+    unknown_whole,
 )
 from sam_tvm.kernels.attention.views import name_of
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
@@ -144,12 +144,12 @@ def windowed_function(heads: int, depth: int, unit: VectorUnit, bfloat16: bool) 
             scale=depth**-0.5,
             causal=None,
         )
-        _attend(inner, attention, flat, (window, head), unit, bfloat16)
+        used.append(_attend(inner, attention, flat, (window, head), unit, bfloat16))
         return inner.body()
 
+    used: list[Tile] = []
     code.add(loop(count * heads, task, "task", tirx.ForKind.PARALLEL))
-    body = with_instructions(code.body(), bfloat16)
-    return finished([qkv, table, output], body, RULE)
+    return finished([qkv, table, output], with_instructions(code.body(), used[0]), RULE)
 
 
 def _length(code: Code, table: Var, window: Expr, longest: Expr) -> Expr:
@@ -174,15 +174,14 @@ def _attend(
     head: tuple[Expr, Expr],
     unit: VectorUnit,
     bfloat16: bool,
-) -> None:
+) -> Tile:
     """Add a window's attention for one head: as many blocks of queries at a time as memory has."""
-    # One vector is left over to a narrow block, two are computed as if they were three.
+    shape = tile_shape(attention, unit, bfloat16)
     vectors = divide_up(attention.queries, unit.lanes)
-    whole = code.bind("whole", divide(vectors + 1, VECTORS))
-    slots = slots_for(unit.lanes * VECTORS, attention)
+    whole = code.bind("whole", unknown_whole(vectors, shape.vectors))
+    slots = slots_for(unit.lanes * shape.vectors, attention)
     groups = code.bind("groups", tirx.max(divide_up(whole, slots), index(1)))
-    rows = register_rows(unit)
-    tile = Tile(unit.lanes, VECTORS, rows, KEYS, whole, 1, slots, index(slots), groups, bfloat16)
+    tile = shape.tile(unit.lanes, KEYS, whole, 1, slots, index(slots), groups)
     plan = Plan(attention, tile, tuple(flat))
     memory = plan.allocate(code)
 
@@ -195,3 +194,4 @@ def _attend(
         return inner.body()
 
     code.add(loop(groups, group, "group"))
+    return tile

@@ -1,0 +1,86 @@
+"""Sizes of a product's blocks, from what a core's caches hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sam_tvm.kernels.amx.instructions import BLOCK, TILE
+from sam_tvm.kernels.amx.operands import Rows, Terms
+
+_ROW_WORDS = 5 << 16  # of a block of Y: 1.25 MiB of the second-level cache
+_MOST_ROWS = 512
+_ENOUGH_ROWS = 384  # that share a pass over a panel
+_STEPS = {1: 8, 3: 4}  # by Y's parts: with as much of X, 16 or 24 KiB of the first-level cache
+_WAITING_PANELS = 4
+_MOST_PANELS = 160  # whose sums wait for the next chunk: 10 MiB
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Sizes.
+
+    Attributes:
+        rows: of Y in a task, a multiple of a strip's.
+        steps: tiles of terms in a pass, which starts from zero and is added to the sums.
+        passes: of a point of the outer summed axes.
+        chunk: passes that a block of Y has at a time.
+        panels: whose sums wait together: until all terms are added, or to be stored together.
+        most_panels: of a task.
+    """
+
+    rows: int
+    steps: int
+    passes: int
+    chunk: int
+    panels: int | None
+    most_panels: int | None
+
+    @property
+    def chunks(self) -> int:
+        """Parts of the sum, each of which is done for all panels of a task before the next."""
+        return -(-self.passes // self.chunk)
+
+
+def choose_blocking(height: int | None, terms: Terms, rows: Rows) -> Blocking:
+    """Choose the sizes.
+
+    Args:
+        height: rows of Y, None if not known.
+        terms: the summed axes.
+        rows: the operand.
+    """
+    most = _MOST_ROWS if height is None else min(_MOST_ROWS, -(-height // BLOCK) * BLOCK)
+    passes = -(-terms.steps // _STEPS[rows.parts])
+    steps = -(-terms.steps // passes)
+    passes = -(-terms.steps // steps)
+
+    def fitting(chunk: int) -> int:
+        count = most
+        while count > BLOCK and rows.words(count, steps, chunk) > _ROW_WORDS:
+            count -= BLOCK
+        return count
+
+    chunk = passes
+    if not terms.taps and terms.count % (2 * TILE) == 0:
+        while chunk > 1 and fitting(chunk) < min(_ENOUGH_ROWS, most):
+            chunk -= 1
+        chunk = -(-passes // -(-passes // chunk))
+    count = _even(height, fitting(chunk))
+    waits = chunk < passes
+    return Blocking(
+        rows=count,
+        steps=steps,
+        passes=passes,
+        chunk=chunk,
+        panels=None if waits else _WAITING_PANELS,
+        most_panels=_MOST_PANELS if waits else None,
+    )
+
+
+def _even(height: int | None, most: int) -> int:
+    """Return the rows of an even number of equal blocks, for two threads or four to share."""
+    if height is None or height <= most:
+        return most
+    blocks = -(-height // most)
+    blocks += blocks % 2
+    return -(-height // (blocks * BLOCK)) * BLOCK

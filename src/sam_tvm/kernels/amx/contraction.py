@@ -1,0 +1,269 @@
+"""A contraction's tasks in matrix tiles: a block of Y's rows by some panels of X.
+
+A strip of 32 rows by a panel of 32 columns stays in the tile registers for a pass of the sum, whose
+part of the panel stays in the first-level cache while all strips meet it. Y's block stays in the
+second-level cache.
+"""
+
+from __future__ import annotations
+
+from tvm import sym, tirx
+from tvm.ir import Expr, Var
+
+from sam_tvm.kernels.amx import instructions as tiles
+from sam_tvm.kernels.amx.blocking import choose_blocking
+from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
+from sam_tvm.kernels.amx.operands import Rows, SplitPanels, StoredPanels, Terms
+from sam_tvm.kernels.contraction import Contraction
+from sam_tvm.kernels.expressions import (
+    constant_value,
+    divide,
+    divide_up,
+    integer,
+    linear_form,
+    product,
+)
+from sam_tvm.kernels.layout import constant_stride, scratch
+from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
+from sam_tvm.kernels.program import Axis
+from sam_tvm.kernels.stores import store_sums
+
+_TASKS = 8
+_PANELS_PER_TASK = 2
+_FEWEST_ROWS = {True: 8, False: 64}  # by whether both operands are bfloat16
+_PARTS = 3
+_STREAMED = 1 << 21  # elements of a result that the caches would not keep
+
+
+def _int(value: int) -> Expr:
+    return integer(value, "int64")
+
+
+def takes(contraction: Contraction) -> bool:
+    """Tell whether tiles are the faster way: the vector unit needs no operands cut into parts."""
+    panels = contraction.panels
+    if panels is None or panels.width != PANEL:
+        return False
+    if constant_stride(contraction.y.indices[0], contraction.reduced[-1]) != 1 + panels.pairs:
+        return False
+    if contraction.columns or Terms.of(contraction).count < TILE:
+        return False
+    rows = [axis.extent for axis in contraction.outer]
+    rows += [contraction.row.extent] if contraction.row is not None else []
+    height = constant_value(sym.Analyzer().simplify(product(rows)))
+    return height is None or height >= _FEWEST_ROWS[panels.pairs]
+
+
+class TileProduct:
+    """Emits one contraction."""
+
+    def __init__(self, contraction: Contraction, analyzer: sym.Analyzer) -> None:
+        self.c, self.analyzer = contraction, analyzer
+        self.height = contraction.row.extent if contraction.row is not None else _int(1)
+        self.columns = constant_value(contraction.lane.extent)
+        self.panels = -(-self.columns // PANEL)
+        self.terms = Terms.of(contraction)
+        self.y = Rows(contraction, self.terms, 1 if contraction.panels.pairs else _PARTS)
+        self.b = choose_blocking(constant_value(self.height), self.terms, self.y)
+        self.x = self._panels()
+        self.products = tiles.products_of(self.y.parts, self.x.parts)
+        self.column_tiles = 1 if self.columns <= TILE else 2
+        self.pass_sums, self.pass_allocation = scratch(_int(BLOCK * BLOCK), "float32", "pass_sums")
+
+    def _panels(self) -> StoredPanels | SplitPanels:
+        form = self.c.panels
+        if form.pairs and self.terms.count % (2 * TILE) == 0:
+            return StoredPanels(self.c, self.terms)
+        parts = 1 if form.pairs or form.int8 else _PARTS
+        return SplitPanels(self.c, self.terms, _int(self.panels), parts)
+
+    def _named(self, name: str, value: Expr, statements: list[tirx.Stmt]) -> Expr:
+        return named(name, value, statements, self.analyzer)
+
+    def emit(self) -> tirx.Stmt:
+        """Return the statements."""
+        statements: list[tirx.Stmt] = [tiles.permit(), *self.x.statements]
+        row_blocks = self.analyzer.simplify(divide_up(self.height, _int(self.b.rows)))
+        row_block = Axis(Var("row_block", "int64"), row_blocks, False)
+        row_tasks = product([a.extent for a in self.c.outer]) * row_blocks
+        row_tasks = self._named("row_tasks", row_tasks, statements)
+        wanted = divide(row_tasks + (_TASKS - 1), row_tasks)
+        if self.b.most_panels is not None:
+            wanted = tirx.max(wanted, _int(-(-self.panels // self.b.most_panels)))
+        splits = tirx.min(wanted, _int(max(1, self.panels // _PANELS_PER_TASK)))
+        per_task = divide_up(_int(self.panels), self._named("splits", splits, statements))
+        per_task = self._named("per_task", per_task, statements)
+        parts = self._named("parts", divide_up(_int(self.panels), per_task), statements)
+        split = Axis(Var("split", "int64"), parts, False)
+        task = self._task(row_block.var, split.var * per_task, per_task)
+        statements.append(parallel([*self.c.outer, row_block, split], task))
+        return tiles.import_tiles(sequence(statements))
+
+    def _task(self, row_block: Expr, begin: Expr, per_task: Expr) -> tirx.Stmt:
+        b = self.b
+        statements: list[tirx.Stmt] = [*self.y.allocate(b.rows, b.steps, b.chunk)]
+        first = self._named("first_row", row_block * b.rows, statements)
+        rows: Expr = _int(b.rows)
+        if (constant_value(self.height) or 1) % b.rows:
+            rows = self._named("rows", tirx.min(rows, self.height - first), statements)
+        begin = self._named("begin", begin, statements)
+        count = self._named("count", tirx.min(per_task, self.panels - begin), statements)
+        waiting = per_task if b.panels is None else _int(min(b.panels, self.panels))
+        size = self.analyzer.simplify(waiting * (b.rows * PANEL))
+        self.sums, allocation = scratch(size, "float32", "sums")
+        statements += [*allocation, *self.pass_allocation, tiles.configure()]
+        run = self._in_groups if b.chunks == 1 else self._in_chunks
+        return sequence([*statements, *run(first, rows, begin, count), tiles.release()])
+
+    def _in_groups(self, first: Expr, rows: Expr, begin: Expr, count: Expr) -> list[tirx.Stmt]:
+        """Return what adds all terms of some panels, stores their sums, and goes on to others."""
+        size = self.b.panels
+        passes = _int(self.b.passes)
+
+        def group(number: Expr) -> tirx.Stmt:
+            statements: list[tirx.Stmt] = []
+            start = self._named("start", begin + number * size, statements)
+            some = self._named("some", tirx.min(_int(size), count - number * size), statements)
+            statements.append(self._add(rows, start, some, _int(0), passes))
+            statements.append(self._store(first, rows, start, some))
+            return sequence(statements)
+
+        copy = self.y.copy(first, rows, _int(0), passes)
+        return [copy, loop(self.analyzer.simplify(divide_up(count, size)), group, "group")]
+
+    def _in_chunks(self, first: Expr, rows: Expr, begin: Expr, count: Expr) -> list[tirx.Stmt]:
+        """Return what adds chunk after chunk of the terms of all panels, and stores their sums."""
+        size = self.b.chunk
+
+        def chunk(number: Expr) -> tirx.Stmt:
+            passes: Expr = _int(size)
+            if self.b.passes % size:
+                passes = tirx.min(passes, self.b.passes - number * size)
+            return sequence(
+                [
+                    self.y.copy(first, rows, number * size, passes),
+                    self._add(rows, begin, count, number * size, passes),
+                ]
+            )
+
+        return [
+            loop(_int(self.b.chunks), chunk, "chunk"),
+            self._store(first, rows, begin, count),
+        ]
+
+    def _add(
+        self, rows: Expr, begin: Expr, count: Expr, first_pass: Expr, passes: Expr
+    ) -> tirx.Stmt:
+        """Return what adds the products of some passes to the sums of `count` panels."""
+
+        def panel(number: Expr) -> tirx.Stmt:
+            def one_pass(p: Expr) -> tirx.Stmt:
+                strips = loop(
+                    divide_up(rows, BLOCK),
+                    lambda s: self._strip(s, rows - s * BLOCK, number, begin, p, first_pass),
+                    "strip",
+                )
+                return nest(self.terms.taps, strips)
+
+            return loop(passes, one_pass, "pass")
+
+        return loop(count, panel, "panel")
+
+    def _strip(
+        self, strip: Expr, left: Expr, number: Expr, begin: Expr, current: Expr, first_pass: Expr
+    ) -> tirx.Stmt:
+        """Return one pass of a strip, of which `left` rows are there, by a panel."""
+        statements: list[tirx.Stmt] = []
+        at = number * (self.b.rows * PANEL) + strip * (BLOCK * PANEL)
+        at = self._named("at", at, statements)
+        which = self._named("which", first_pass + current, statements)
+        steps: Expr = _int(self.b.steps)
+        if self.terms.steps % self.b.steps:
+            steps = tirx.min(steps, self.terms.steps - which * self.b.steps)
+        y_at = self._named("y_at", self.y.at(current, strip * BLOCK), statements)
+        x_at = self.x.at(begin + number) + which * (self.b.steps * TILE * PANEL)
+        x_at = self._named("x_at", x_at, statements)
+        y = (self.y.buffer, y_at, _int(self.y.row_step), _int(self.y.part_step))
+        x = (self.x.buffer, x_at, _int(self.x.part_step))
+
+        def block(row_tiles: int) -> tirx.Stmt:
+            shape = (row_tiles, self.column_tiles)
+            multiply = [tiles.multiply(shape, listed, y, x, steps) for listed in self.products]
+            return sequence([tiles.zero(*shape), *multiply, self._leave(shape, which, at)])
+
+        known = constant_value(self.height)
+        if known is not None and known <= TILE:
+            statements.append(block(1))
+        elif known is not None and known % BLOCK == 0:
+            statements.append(block(2))
+        else:
+            statements.append(tirx.IfThenElse(left > TILE, block(2), block(1)))
+        return sequence(statements)
+
+    def _leave(self, shape: tuple[int, int], which: Expr, at: Expr) -> tirx.Stmt:
+        """Return what stores the first pass, and adds the others."""
+        overwrite = tiles.store(*shape, self.sums, at, PANEL)
+        if self.b.passes == 1 and not self.terms.taps:
+            return overwrite
+        first = tirx.EQ(which, _int(0))
+        for axis in self.terms.taps:
+            first = tirx.And(first, tirx.EQ(axis.var, _int(0)))
+
+        def row(r: Expr) -> tirx.Stmt:
+            def add(v: Expr) -> tirx.Stmt:
+                offset = r * PANEL + v * TILE
+                to = [tirx.Ramp(at + offset, _int(1), TILE)]
+                more = tirx.BufferLoad(self.pass_sums, [tirx.Ramp(offset, _int(1), TILE)])
+                return tirx.BufferStore(self.sums, tirx.BufferLoad(self.sums, to) + more, to)
+
+            return loop(_int(shape[1]), add, "vector")
+
+        store = tiles.store(*shape, self.pass_sums, _int(0), PANEL)
+        add = sequence([store, loop(_int(shape[0] * TILE), row, "row")])
+        return tirx.IfThenElse(first, overwrite, add)
+
+    def _is_streamed(self) -> bool:
+        """Tell whether the result is too large for the caches, and made of whole lines."""
+        (size,) = self.c.output.shape
+        known = constant_value(self.analyzer.simplify(size))
+        index, lane = self.c.index, self.c.lane
+        axes = [*self.c.outer, *([self.c.row] if self.c.row is not None else [])]
+        steps = [constant_stride(index, axis) for axis in axes]
+        form = linear_form(index, [axis.var for axis in (*axes, lane)])
+        starts_whole = form is not None and constant_value(form[1]) == 0
+        whole = starts_whole and all(s is not None and s % TILE == 0 for s in steps)
+        return (
+            whole
+            and self.columns % TILE == 0
+            and str(self.c.output.dtype) == "float32"
+            and (known is None or known >= _STREAMED)
+        )
+
+    def _store(self, first: Expr, rows: Expr, begin: Expr, count: Expr) -> tirx.Stmt:
+        """Return what stores the sums of panels through the epilogue, row after row."""
+
+        def row(r: Expr) -> tirx.Stmt:
+            def panel(number: Expr) -> tirx.Stmt:
+                place = number * (self.b.rows * PANEL) + r * PANEL
+                left = (begin + number) * PANEL
+                columns: Expr = _int(min(PANEL, self.columns))
+                if self.columns % PANEL and self.panels > 1:
+                    columns = tirx.min(columns, self.columns - left)
+                return store_sums(
+                    self.c,
+                    TILE,
+                    (self.sums, place, PANEL),
+                    (first + r, _int(1)),
+                    (left, columns),
+                    self.analyzer,
+                    tiles.stream if self._is_streamed() else None,
+                )
+
+            return loop(count, panel, "panel")
+
+        return loop(rows, row, "row")
+
+
+def emit_contraction(contraction: Contraction, analyzer: sym.Analyzer) -> tirx.Stmt:
+    """Return the statements of a contraction that `takes` accepts."""
+    return TileProduct(contraction, analyzer).emit()

@@ -1,0 +1,325 @@
+"""AMX as functions in LLVM IR that TIR calls; tile registers keep their contents between calls.
+
+Registers 0 to 3 are the sums (two rows of two tiles), 4 and 5 rows of Y, 6 and 7 columns of X. A
+tile of Y has 16 rows of 32 terms, one of X 16 pairs of terms by 16 columns; both of bfloat16.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from tvm import tirx
+from tvm.ir import Expr, StringImm, Var
+
+from sam_tvm.kernels.vectors import index
+
+TILE = 16  # rows, columns, and words of a row of Y or pairs of a column of X
+TILES = 2  # tiles along the rows of a block of sums, and along its columns
+BLOCK = TILE * TILES
+PANEL = BLOCK  # columns of a panel of X
+
+_Y, _X = 4, 6
+_WORD = 4  # bytes
+_PANEL_ROW = PANEL * _WORD
+_PANEL_STEP = TILE * _PANEL_ROW
+_PARTS = 3  # bfloat16 numbers of 8 bits that hold the 24 bits of a float32
+
+Product = tuple[int, int]
+
+# Linux gives a process the tile registers when it asks (arch_prctl, ARCH_REQ_XCOMP_PERM): each
+# function asks, because a thread of whatever process loads the library may be the first.
+_PERMIT = """
+define i32 @sam_tvm_tiles_permit() {
+  %r = call i64 asm sideeffect "syscall",
+    "={rax},{rax},{rdi},{rsi},~{rcx},~{r11},~{memory},~{dirflag},~{fpsr},~{flags}"(
+    i64 158, i64 4131, i64 18)
+  ret i32 0
+}
+"""
+
+
+def products_of(y_parts: int, x_parts: int) -> tuple[tuple[Product, ...], ...]:
+    """Return which parts of Y meet which of X: those that count, and those that are added first.
+
+    Part i is at most 2**-8i of the number: products beyond 2**-16 are below a float32's last bit.
+    All small ones go before the large ones (those of both first parts): each addition rounds the
+    sum, which is small as long as only they are in it. Neighbours share a part.
+    """
+    small = []
+    for i in range(y_parts):
+        columns = [j for j in range(x_parts) if 0 < i + j < _PARTS]
+        small += [(i, j) for j in (columns if i % 2 else columns[::-1])]
+    large = ((0, 0),)
+    return (tuple(small), large) if small else (large,)
+
+
+def _configure() -> str:
+    """Return the function that gives every register 16 rows of 64 bytes."""
+    rows = [0x1010101010101010, 0]
+    columns = [0x0040004000400040] * 2
+    words = [1, 0, *columns, 0, 0, *rows]
+    stores = "\n".join(
+        f"  %w{i} = getelementptr i64, ptr %p, i64 {i}\n  store i64 {word}, ptr %w{i}, align 8"
+        for i, word in enumerate(words)
+    )
+    return f"""
+declare void @llvm.x86.ldtilecfg(ptr)
+declare void @llvm.x86.tilerelease()
+define i32 @sam_tvm_tiles_configure() {{
+  %p = alloca [8 x i64], align 64
+{stores}
+  call void @llvm.x86.ldtilecfg(ptr %p)
+  ret i32 0
+}}
+define i32 @sam_tvm_tiles_release() {{
+  call void @llvm.x86.tilerelease()
+  ret i32 0
+}}
+"""
+
+
+_DECLARATIONS = """
+declare void @llvm.x86.tilezero(i8)
+declare void @llvm.x86.tileloadd64(i8, ptr, i64)
+declare void @llvm.x86.tilestored64(i8, ptr, i64)
+declare void @llvm.x86.tdpbf16ps(i8, i8, i8)
+"""
+
+
+def _sums(rows: int, columns: int) -> list[tuple[int, int, int]]:
+    """Return register, row and column of each tile of sums."""
+    return [(r * TILES + c, r, c) for r in range(rows) for c in range(columns)]
+
+
+def _zero(rows: int, columns: int) -> str:
+    lines = [f"  call void @llvm.x86.tilezero(i8 {n})" for n, _, _ in _sums(rows, columns)]
+    body = "\n".join(lines)
+    return f"define i32 @sam_tvm_tiles_zero_{rows}{columns}() {{\n{body}\n  ret i32 0\n}}\n"
+
+
+def _move(name: str, intrinsic: str, rows: int, columns: int) -> str:
+    """Return the function that loads or stores the sums; `step` bytes lie between rows."""
+    lines = []
+    for n, r, c in _sums(rows, columns):
+        start = "%p" if r == 0 else "%q"
+        lines.append(f"  %a{n} = getelementptr i8, ptr {start}, i64 {c * TILE * _WORD}")
+        lines.append(f"  call void @llvm.x86.{intrinsic}(i8 {n}, ptr %a{n}, i64 %step)")
+    body = "\n".join(lines)
+    return f"""
+define i32 @sam_tvm_tiles_{name}_{rows}{columns}(ptr %p, i64 %step) {{
+  %down = mul i64 %step, {TILE}
+  %q = getelementptr i8, ptr %p, i64 %down
+{body}
+  ret i32 0
+}}
+"""
+
+
+def _multiply(rows: int, columns: int, products: Sequence[Product]) -> str:
+    """Return the function that adds so many steps of 32 terms to the sums."""
+    lines: list[str] = []
+    held: dict[str, int | None] = {"y": None, "x": None}
+    for i, j in products:
+        if held["y"] != i:
+            lines += [f"  %yo{len(lines)} = mul i64 %y_part, {i}"]
+            offset = f"%yo{len(lines) - 1}"
+            for r in range(rows):
+                start, name = ("%yp" if r == 0 else "%yq"), f"%ya{len(lines)}"
+                lines.append(f"  {name} = getelementptr i8, ptr {start}, i64 {offset}")
+                lines.append(
+                    f"  call void @llvm.x86.tileloadd64(i8 {_Y + r}, ptr {name}, i64 %y_row)"
+                )
+            held["y"] = i
+        if held["x"] != j:
+            lines += [f"  %xo{len(lines)} = mul i64 %x_part, {j}"]
+            offset = f"%xo{len(lines) - 1}"
+            for c in range(columns):
+                name = f"%xa{len(lines)}"
+                start = "%xp" if c == 0 else "%xq"
+                lines.append(f"  {name} = getelementptr i8, ptr {start}, i64 {offset}")
+                lines.append(
+                    f"  call void @llvm.x86.tileloadd64(i8 {_X + c}, ptr {name},"
+                    f" i64 {_PANEL_ROW})"
+                )
+            held["x"] = j
+        for n, r, c in _sums(rows, columns):
+            lines.append(f"  call void @llvm.x86.tdpbf16ps(i8 {n}, i8 {_Y + r}, i8 {_X + c})")
+    body = "\n".join(lines)
+    return f"""
+define i32 @{multiply_name(rows, columns, products)}(
+  ptr %y, i64 %y_row, i64 %y_part, ptr %x, i64 %x_part, i64 %steps) {{
+entry:
+  %down = mul i64 %y_row, {TILE}
+  %none = icmp sle i64 %steps, 0
+  br i1 %none, label %done, label %loop
+loop:
+  %i = phi i64 [0, %entry], [%next, %loop]
+  %yt = mul i64 %i, {TILE * _WORD}
+  %xt = mul i64 %i, {_PANEL_STEP}
+  %yp = getelementptr i8, ptr %y, i64 %yt
+  %yq = getelementptr i8, ptr %yp, i64 %down
+  %xp = getelementptr i8, ptr %x, i64 %xt
+  %xq = getelementptr i8, ptr %xp, i64 {TILE * _WORD}
+{body}
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %steps
+  br i1 %more, label %loop, label %done
+done:
+  ret i32 0
+}}
+"""
+
+
+def multiply_name(rows: int, columns: int, products: Sequence[Product]) -> str:
+    """Return the name of the function that multiplies tiles of the parts of numbers."""
+    parts = "_".join(f"{i}{j}" for i, j in products)
+    return f"sam_tvm_tiles_multiply_{rows}{columns}_{parts}"
+
+
+def _part(lanes: int, operand: str, part: int) -> str:
+    """Return what leaves a part of %operand, as bfloat16, in %operand_part."""
+    wide, narrow = f"<{lanes} x float>", f"<{lanes} x bfloat>"
+    lines, rest = [], f"%{operand}"
+    for p in range(part + 1):
+        lines.append(f"  %{operand}_{p} = fptrunc {wide} {rest} to {narrow}")
+        if p < part:
+            lines.append(f"  %{operand}_w{p} = fpext {narrow} %{operand}_{p} to {wide}")
+            lines.append(f"  %{operand}_r{p} = fsub {wide} {rest}, %{operand}_w{p}")
+            rest = f"%{operand}_r{p}"
+    return "\n".join(lines)
+
+
+def _split(part: int) -> str:
+    """Return the functions that cut a part off vectors of float32: side by side, and paired."""
+    order = ", ".join(f"i32 {i}, i32 {i + 16}" for i in range(16))
+    return f"""
+define <8 x i32> @sam_tvm_part_{part}(<16 x float> %x) {{
+{_part(16, "x", part)}
+  %r = bitcast <16 x bfloat> %x_{part} to <8 x i32>
+  ret <8 x i32> %r
+}}
+define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
+{_part(16, "e", part)}
+{_part(16, "o", part)}
+  %v = shufflevector <16 x bfloat> %e_{part}, <16 x bfloat> %o_{part}, <32 x i32> <{order}>
+  %r = bitcast <32 x bfloat> %v to <16 x i32>
+  ret <16 x i32> %r
+}}
+"""
+
+
+# Around the caches, which a large result does not fit: it is not read into them first.
+_STREAM = """
+define i32 @sam_tvm_stream(ptr %p, <16 x float> %x) {
+  store <16 x float> %x, ptr %p, align 64, !nontemporal !0
+  ret i32 0
+}
+!0 = !{i32 1}
+"""
+
+
+@functools.cache
+def _text() -> str:
+    shapes = [(r, c) for r in (1, TILES) for c in (1, TILES)]
+    products = {p for y, x in ((_PARTS, 1), (_PARTS, _PARTS)) for p in products_of(y, x)}
+    parts = [_PERMIT, _configure(), _DECLARATIONS, _STREAM]
+    for shape in shapes:
+        parts += [_zero(*shape), _move("load", "tileloadd64", *shape)]
+        parts += [_move("store", "tilestored64", *shape)]
+        parts += [_multiply(*shape, listed) for listed in sorted(products)]
+    return "\n".join([*parts, *(_split(part) for part in range(_PARTS))])
+
+
+def import_tiles(body: tirx.Stmt) -> tirx.Stmt:
+    """Make the functions known to the function around `body`."""
+    return tirx.AttrStmt(
+        tirx.IntImm("int32", 0), "pragma_import_llvm", StringImm(_text()), body
+    )
+
+
+# -- calls ------------------------------------------------------------------------------------
+
+
+def _call(name: str, *arguments: Expr) -> tirx.Stmt:
+    return tirx.Evaluate(tirx.call_extern("int32", name, *arguments))
+
+
+def _address(buffer: Var, position: Expr) -> Expr:
+    return tirx.address_of(tirx.BufferLoad(buffer, [position]))
+
+
+def permit() -> tirx.Stmt:
+    """Ask for the tile registers; once in a function, before its threads start."""
+    return _call("sam_tvm_tiles_permit")
+
+
+def configure() -> tirx.Stmt:
+    """Set the registers' shapes, in each thread before their first use."""
+    return _call("sam_tvm_tiles_configure")
+
+
+def release() -> tirx.Stmt:
+    """Give the registers back, so that the system need not save them."""
+    return _call("sam_tvm_tiles_release")
+
+
+def zero(rows: int, columns: int) -> tirx.Stmt:
+    """Clear the sums of so many tiles."""
+    return _call(f"sam_tvm_tiles_zero_{rows}{columns}")
+
+
+def load(rows: int, columns: int, buffer: Var, position: Expr, step: Expr | int) -> tirx.Stmt:
+    """Read the sums from a float32 buffer, `step` elements between rows."""
+    at = _address(buffer, position)
+    return _call(f"sam_tvm_tiles_load_{rows}{columns}", at, index(step) * _WORD)
+
+
+def store(rows: int, columns: int, buffer: Var, position: Expr, step: Expr | int) -> tirx.Stmt:
+    """Write the sums to a float32 buffer, `step` elements between rows."""
+    at = _address(buffer, position)
+    return _call(f"sam_tvm_tiles_store_{rows}{columns}", at, index(step) * _WORD)
+
+
+def multiply(
+    shape: tuple[int, int],
+    products: Sequence[Product],
+    y: tuple[Var, Expr, Expr, Expr],
+    x: tuple[Var, Expr, Expr],
+    steps: Expr,
+) -> tirx.Stmt:
+    """Add the products of `steps` times 32 terms to the sums.
+
+    Args:
+        shape: tiles along rows and columns.
+        products: which parts meet.
+        y: buffer of uint32, position of the first word, words between rows and between parts.
+        x: buffer of uint32, position of the first pair, words between parts; rows of a panel.
+        steps: how many.
+    """
+    y_buffer, y_at, y_row, y_part = y
+    x_buffer, x_at, x_part = x
+    return _call(
+        multiply_name(*shape, products),
+        _address(y_buffer, y_at),
+        index(y_row) * _WORD,
+        index(y_part) * _WORD,
+        _address(x_buffer, x_at),
+        index(x_part) * _WORD,
+        index(steps),
+    )
+
+
+def stream(buffer: Var, position: Expr, value: Expr) -> tirx.Stmt:
+    """Write float32x16 past the caches; the position is a multiple of 16."""
+    return _call("sam_tvm_stream", _address(buffer, position), value)
+
+
+def part(number: int, values: Expr) -> Expr:
+    """Return a part of float32x16 as uint32x8."""
+    return tirx.call_extern("uint32x8", f"sam_tvm_part_{number}", values)
+
+
+def pair_part(number: int, even: Expr, odd: Expr) -> Expr:
+    """Return a part of two float32x16 as uint32x16, `even` in the low halves."""
+    return tirx.call_extern("uint32x16", f"sam_tvm_pair_part_{number}", even, odd)

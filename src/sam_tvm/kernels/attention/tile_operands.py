@@ -1,0 +1,193 @@
+"""Operands of attention in matrix tiles (`kernels.amx`): bfloat16, rounded once or in three parts.
+
+Scores are keys by queries: keys are the tiles' rows, [part][key][pairs of channels], and queries
+their columns, [part][pair of channels][query]. Sums are channels by queries: values lie as
+[part][channel][pairs of keys]. What fills up a tile is zero where it would be added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+from tvm.ir import Expr, Var
+
+from sam_tvm.kernels.amx.instructions import pair_part, part
+from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
+from sam_tvm.kernels.attention.queries import Head, row_starts
+from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.vectors import Code, index, transpose
+
+_PAIRS = 16  # of a vector of words
+
+
+def _gathered(code: Code, read: Callable[[int], Expr | None]) -> Expr:
+    """Return a vector of elements read one by one; where there is none, 0."""
+    vector = code.register("gathered")
+    for i in range(code.lanes.count):
+        value = read(i)
+        value = tirx.FloatImm("float32", 0.0) if value is None else value
+        code.add(tirx.BufferStore(vector, value, [index(i)]))
+    return code.get(vector)
+
+
+def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) -> tirx.Stmt:
+    """Copy keys; as many as whole tiles have.
+
+    Args:
+        plan: the kernel.
+        memory: its `keys` are written.
+        head: number of the batch's item, and of the head in it.
+        first: the first key.
+        count: how many there are.
+
+    """
+    a, lanes = plan.attention, plan.lanes
+    words = lanes.count // 2
+    whole = a.depth // lanes.count if a.key.has_vectors else 0
+    source = plan.buffers[a.key.argument]
+
+    def store(code: Code, value: Expr, at: Expr) -> None:
+        value = code.name("value", value)
+        for p in range(plan.tile.parts):
+            to = tirx.Ramp(at + p * plan.key_part, index(1), words)
+            code.add(tirx.BufferStore(memory.keys, part(p, value), [to]))
+
+    def one(k: Expr) -> tirx.Stmt:
+        code = Code(lanes)
+        key = code.bind("key", plan.clamp(first + k, a.keys, plan.tile.keys))
+        row = code.bind("row", a.key.at(*head, key, 0))
+        at = code.bind("at", k * plan.key_row)
+        if whole:
+
+            def vector(v: Expr) -> tirx.Stmt:
+                inner = Code(lanes)
+                store(inner, lanes.load(source, row + v * lanes.count), at + v * words)
+                return inner.body()
+
+            code.add(loop(index(whole), vector, "vector"))
+        for v in range(whole, plan.key_words // words):
+
+            def element(i: int, v: int = v) -> Expr | None:
+                channel = v * lanes.count + i
+                inside = channel < a.depth
+                return plan.element(a.key, (*head, key, channel)) if inside else None
+
+            store(code, _gathered(code, element), at + v * words)
+        return code.body()
+
+    return loop(round_up(count, plan.tile.rows), one, "key")
+
+
+def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) -> tirx.Stmt:
+    """Copy the values of `count` keys from `first` on, turned around in squares of words.
+
+    The last ones come again where whole tiles have more keys.
+    """
+    a, lanes = plan.attention, plan.lanes
+    strips = -(-a.value_depth // lanes.count)
+    source = plan.buffers[a.value.argument]
+    per_square = 2 * _PAIRS
+
+    def square(k: Expr) -> tirx.Stmt:
+        code = Code(lanes)
+        rows = []
+        for i in range(per_square):
+            key = plan.clamp(first + (k * per_square + i), a.keys, plan.tile.keys)
+            rows.append(code.bind("row", a.value.at(*head, key, 0)))
+
+        def strip(s: Expr | int, read: Callable[[Code, Expr], Expr]) -> tirx.Stmt:
+            inner = Code(lanes)
+            loaded = [inner.name("loaded", read(inner, row)) for row in rows]
+            at = inner.bind("at", s * (lanes.count * plan.value_row) + k * _PAIRS)
+            for p in range(plan.tile.parts):
+                pairs = zip(loaded[::2], loaded[1::2], strict=True)
+                words = [inner.name("pair", pair_part(p, *pair), "uint32") for pair in pairs]
+                for c, column in enumerate(transpose(inner, words, "uint32")):
+                    to = at + (p * plan.value_part + c * plan.value_row)
+                    inner.add(lanes.store(memory.values, column, to))
+            return inner.body()
+
+        whole = a.value_depth // lanes.count if a.value.has_vectors else 0
+        if whole:
+            code.add(
+                loop(
+                    index(whole),
+                    lambda s: strip(s, lambda _, row: lanes.load(source, row + s * lanes.count)),
+                    "strip",
+                )
+            )
+        for s in range(whole, strips):
+
+            def read(inner: Code, row: Expr, s: int = s) -> Expr:
+                def element(i: int) -> Expr | None:
+                    channel = s * lanes.count + i
+                    at = row + channel * a.value.strides[-1]
+                    inside = channel < a.value_depth
+                    return tirx.BufferLoad(source, [at]) if inside else None
+
+                return _gathered(inner, element)
+
+            code.add(strip(index(s), read))
+        return code.body()
+
+    return loop(tirx.truncdiv(plan.weighed(count), index(per_square)), square, "square")
+
+
+def load_queries(
+    plan: Plan, target: Var, start: Expr, head: Head, first: Expr, vectors: int
+) -> tirx.Stmt:
+    """Copy queries, scaled.
+
+    Args:
+        plan: the kernel.
+        target: scratch, [part][pair of channels][query].
+        start: where the block's part of it begins.
+        head: number of the batch's item, and of the head in it.
+        first: the block's first query.
+        vectors: how many vectors of queries.
+
+    """
+    lanes, query, width = plan.lanes, plan.attention.query, plan.tile.width
+    depth = plan.attention.depth
+    squares = depth // lanes.count if query.has_vectors else 0
+    source = plan.buffers[query.argument]
+    scale = lanes.number(plan.attention.scale)
+
+    def store(code: Code, even: Expr, odd: Expr, at: Expr) -> None:
+        for p in range(plan.tile.parts):
+            to = at + p * (plan.key_words * width)
+            code.add(lanes.store(target, pair_part(p, even, odd), to))
+
+    def one_vector(v: Expr) -> tirx.Stmt:
+        code = Code(lanes)
+        at = code.bind("at", start + v * lanes.count)
+        rows = row_starts(plan, code, query, head, first + v * lanes.count, plan.attention.queries)
+
+        def square(s: Expr) -> tirx.Stmt:
+            inner = Code(lanes)
+            loaded = [
+                inner.name("loaded", lanes.load(source, row + s * lanes.count) * scale)
+                for row in rows
+            ]
+            columns = transpose(inner, loaded)
+            for i in range(lanes.count // 2):
+                to = at + (s * (lanes.count // 2) + i) * width
+                store(inner, columns[2 * i], columns[2 * i + 1], to)
+            return inner.body()
+
+        if squares:
+            code.add(loop(index(squares), square, "square"))
+        for word in range(squares * lanes.count // 2, plan.key_words):
+            pair = []
+            for channel in (2 * word, 2 * word + 1):
+
+                def element(lane: int, channel: int = channel) -> Expr | None:
+                    place = rows[lane] + channel * query.strides[-1]
+                    return tirx.BufferLoad(source, [place]) if channel < depth else None
+
+                pair.append(code.name("channel", _gathered(code, element) * scale))
+            store(code, *pair, at + word * width)
+        return code.body()
+
+    return loop(index(vectors), one_vector, "v")

@@ -1,0 +1,79 @@
+"""The store of a contraction's sums, through what was fused behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import sym, tirx
+from tvm.ir import Expr, Var
+
+from sam_tvm.kernels.contraction import Contraction
+from sam_tvm.kernels.expressions import constant_value, divide, integer, substitute
+from sam_tvm.kernels.loops import loop, sequence, vector
+
+Stream = Callable[[Var, Expr, Expr], tirx.Stmt]
+
+
+def store_sums(
+    contraction: Contraction,
+    lanes: int,
+    sums: tuple[Var, Expr, int],
+    rows: tuple[Expr, Expr],
+    columns: tuple[Expr, Expr],
+    analyzer: sym.Analyzer,
+    stream: Stream | None = None,
+) -> tirx.Stmt:
+    """Return what stores sums, vectors of `lanes` columns at a time.
+
+    Args:
+        contraction: whose output and epilogue.
+        lanes: of a vector.
+        sums: float32 buffer, where the first sum is, and elements between rows.
+        rows: the first row of the output, and how many.
+        columns: the first column of the output, and how many.
+        analyzer: knows the sizes.
+        stream: stores a vector past the caches: to a buffer, at a position, the value; where it is
+            None, an ordinary store does.
+
+    """
+    (buffer, start, step), (first, count), (left, width) = sums, rows, columns
+
+    def cell(r: Expr, i: Expr) -> tuple[Expr, Expr]:
+        """Return a result and where it goes."""
+        point: dict[Var, Expr] = {contraction.lane.var: left + i}
+        if contraction.row is not None:
+            point[contraction.row.var] = first + r
+        total = tirx.BufferLoad(buffer, [start + r * step + i])
+        value = substitute(substitute(contraction.value, point), {contraction.accumulator: total})
+        return value, substitute(contraction.index, point)
+
+    def store(r: Expr, i: Expr) -> tirx.Stmt:
+        value, at = cell(r, i)
+        return tirx.BufferStore(contraction.output, value, [at])
+
+    def streamed(r: Expr, i: Expr) -> tirx.Stmt:
+        register = tirx.decl_buffer((lanes,), "float32", "result")
+        compute = vector(
+            lanes, width, lambda k: tirx.BufferStore(register, cell(r, i + k)[0], [k])
+        )
+        whole = tirx.Ramp(integer(0, width), integer(1, width), lanes)
+        put = stream(contraction.output, cell(r, i)[1], tirx.BufferLoad(register, [whole]))
+        return sequence([tirx.AllocBuffer(register), compute, put])
+
+    def some(r: Expr, i: Expr) -> tirx.Stmt:
+        if stream is not None:
+            return streamed(r, i)
+        return vector(lanes, width, lambda k: store(r, i + k))
+
+    whole = analyzer.simplify(divide(width, lanes))
+    rest = analyzer.simplify(width - whole * lanes)
+
+    def row(r: Expr) -> tirx.Stmt:
+        statements = []
+        if constant_value(whole) != 0:
+            statements.append(loop(whole, lambda v: some(r, v * lanes), "vector"))
+        if constant_value(rest) != 0:
+            statements.append(loop(rest, lambda i: store(r, whole * lanes + i), "rest"))
+        return sequence(statements)
+
+    return loop(count, row, "row")
