@@ -11,7 +11,10 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir import Call, Expr, StringImm
 
-DOT = "sam_tvm.dot_bfloat16"  # (float32 even, float32 odd, uint32 pair) -> float32
+from sam_tvm.kernels.expressions import dtype_of
+
+DOT = "sam_tvm.dot_bfloat16"  # (even, odd, uint32 pair) -> float32; see `dot_pair`
+ROUND = "sam_tvm.round_bfloat16"  # float32 -> uint16
 
 
 def _word(value: int) -> Expr:
@@ -36,7 +39,7 @@ def dot_pair(even: Expr, odd: Expr, pair: Expr) -> Expr:
     """Return the call that stands for `even * low(pair) + odd * high(pair)`.
 
     Args:
-        even: float32, rounded to bfloat16 before it is multiplied.
+        even: float32, rounded to bfloat16 before it is multiplied, or uint16, which was before.
         odd: the other one.
         pair: uint32, two bfloat16.
 
@@ -44,20 +47,38 @@ def dot_pair(even: Expr, odd: Expr, pair: Expr) -> Expr:
     return tirx.call_pure_extern("float32", DOT, even, odd, pair)
 
 
+def rounded(value: Expr) -> Expr:
+    """Return the call that stands for the 16 bits of a float32 rounded to bfloat16, as uint16."""
+    return tirx.call_pure_extern("uint16", ROUND, value)
+
+
+def rounded_value(value: Expr) -> Expr | None:
+    """Return what a call made by `rounded` was given, None for anything else."""
+    operands = _extern_operands(value, ROUND)
+    return None if operands is None else operands[0]
+
+
 def dot_operands(term: Expr) -> tuple[Expr, Expr, Expr] | None:
     """Return what a call made by `dot_pair` was given, None for anything else."""
+    return _extern_operands(term, DOT)
+
+
+def _extern_operands(term: Expr, function: str) -> tuple[Expr, ...] | None:
     if not isinstance(term, Call) or getattr(term.op, "name", "") != "tirx.call_pure_extern":
         return None
     name, *operands = term.args
-    if not isinstance(name, StringImm) or name.value != DOT:
+    if not isinstance(name, StringImm) or name.value != function:
         return None
     return tuple(operands)
 
 
 def expand_dots(body: tirx.Stmt) -> tirx.Stmt:
-    """Write the products that are left in ordinary arithmetic."""
+    """Write the products and roundings that are left in ordinary arithmetic."""
 
     def expand(call: Call) -> Expr:
+        value = rounded_value(call)
+        if value is not None:
+            return tirx.Cast("uint16", round_to_bfloat16(value))
         operands = dot_operands(call)
         if operands is None:
             return call
@@ -71,7 +92,14 @@ def expand_dots(body: tirx.Stmt) -> tirx.Stmt:
 
 
 def _rounded(value: Expr) -> Expr:
+    if dtype_of(value) == "uint16":
+        return tirx.reinterpret("float32", tirx.Cast("uint32", value) << _word(16))
     return tirx.reinterpret("float32", round_to_bfloat16(value) << _word(16))
+
+
+def words_of(halves: Expr) -> Expr:
+    """Return uint32x16 for uint16x32: neighbours share a word."""
+    return tirx.reinterpret("uint32x16", halves)
 
 
 # Calls of the functions of `bfloat16_instructions.py`; who uses them imports those.

@@ -15,6 +15,7 @@ from sam_tvm.kernels.movement import (
     Moved,
     Permute,
     Reshape,
+    keeps_rows,
     same_shape,
     same_steps,
     shape_of,
@@ -33,12 +34,13 @@ def _names(names: Sequence[str]) -> frozenset[str]:
     return frozenset(f"relax.{name}" for name in names)
 
 
-_UNARY, BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
+UNARY, BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
 _REDUCTIONS, RESHAPES = _names(_REDUCTION_NAMES), _names(_RESHAPE_NAMES)
 PERMUTE = "relax.permute_dims"
 _MAX_POOL, _AVERAGE_POOL = "relax.nn.max_pool2d", "relax.nn.avg_pool2d"
 _RESIZE = "relax.image.resize2d"
-_ALL = _UNARY | BINARY | _REDUCTIONS | RESHAPES | {PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
+_NORM, _MATMUL = "relax.nn.layer_norm", "relax.matmul"
+_ALL = UNARY | BINARY | _REDUCTIONS | RESHAPES | {PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
 
 
 def leading_to_convolutions(
@@ -51,6 +53,8 @@ def leading_to_convolutions(
             found.add(value.args[0])
         elif var in found and operator_name(value) in _ALL:
             found.update(arg for arg in value.args if isinstance(arg, relax.Var))
+        elif var in found and operator_name(value) in (_NORM, _MATMUL):
+            found.add(value.args[0])
     return found
 
 
@@ -89,7 +93,7 @@ class Propagation:
         name = operator_name(call)
         if name in BINARY:
             return self._binary(var, call)
-        if name in _UNARY:
+        if name in UNARY:
             return self._unary(call)
         if name in _REDUCTIONS:
             return self._reduction(call)
@@ -97,6 +101,8 @@ class Propagation:
             return self._movement(var, call)
         if name in (_MAX_POOL, _AVERAGE_POOL, _RESIZE):
             return self._spatial(var, call, name)
+        if name == _NORM or (name == _MATMUL and var in self._wanted):
+            return self._row_by_row(call)
         return None
 
     def _emit(self, value: relax.Expr) -> relax.Expr:
@@ -127,6 +133,9 @@ class Propagation:
         both = [self._moved.get(argument) for argument in call.args]
         shape = tuple(call.ty.shape)
         if None not in both:
+            a, b = both
+            if same_steps(a.steps, b.steps) and same_shape(shape_of(a.base), shape_of(b.base)):
+                return a.with_base(self._emit(relax.Call(call.op, [a.base, b.base])))
             a, b = (self._without_first_reshape(value) for value in both)
             whole = any(same_shape(value.shape, shape) for value in (a, b))
             if whole and same_steps(a.steps, b.steps) and len(a.shape) == len(b.shape):
@@ -153,6 +162,28 @@ class Propagation:
             return moved
         first, *others = moved.steps
         return Moved(self._layouts.lay_out(Moved(moved.base, (first,))), tuple(others))
+
+    def _row_by_row(self, call: relax.Call) -> Moved | None:
+        """Normalise rows, or multiply them by a weight, in the order in which they lie."""
+        x, *others = call.args
+        moved = self._moved.get(x)
+        if moved is None or not keeps_rows(moved.steps):
+            return None
+        if operator_name(call) == _NORM:
+            if [int(axis) % len(x.ty.shape) for axis in call.attrs.axes] != [len(x.ty.shape) - 1]:
+                return None
+        elif others[0] not in self._parameters or others[0].ty.ndim != 2:
+            return None
+        others = [self._look_up(other) for other in others]
+        op_attrs = call.attrs
+        if operator_name(call) == _NORM:
+            rank = len(shape_of(moved.base))
+            result = relax.op.nn.layer_norm(
+                moved.base, *others, [rank - 1], op_attrs.epsilon, op_attrs.center, op_attrs.scale
+            )
+        else:
+            result = relax.op.matmul(moved.base, others[0])
+        return moved.with_rows(self._emit(result))
 
     def _reduction(self, call: relax.Call) -> Moved | None:
         moved = self._moved.get(call.args[0])

@@ -82,17 +82,21 @@ def find_epilogue(program: Program, stage: Stage) -> Stage | None:
     for own, other in zip(stage.spatial, reader.axes, strict=True):
         if not program.analyzer.can_prove_equal(own.extent, other.extent):
             return None
-    identity = [axis.var for axis in reader.axes]
     for load in reader.reads():
-        if load.source.same_as(result) and not _equal(load.indices, identity):
+        if load.source.same_as(result) and not _is_point(load.indices, reader.axes):
             return None
-    return reader if _equal(stage.indices, [axis.var for axis in stage.spatial]) else None
+    return reader if _is_point(stage.indices, stage.spatial) else None
 
 
-def _equal(indices: tuple[Expr, ...] | list[Expr], expected: list[Var]) -> bool:
-    return len(indices) == len(expected) and all(
-        isinstance(i, Var) and i.same_as(var) for i, var in zip(indices, expected, strict=True)
-    )
+def _is_point(indices: tuple[Expr, ...] | list[Expr], axes: tuple[Axis, ...]) -> bool:
+    """Tell whether the indices are the axes' own variables, or 0 for an axis of one step."""
+
+    def is_own(index: Expr, axis: Axis) -> bool:
+        if isinstance(index, Var):
+            return index.same_as(axis.var)
+        return constant_value(index) == 0 and constant_value(axis.extent) == 1
+
+    return len(indices) == len(axes) and all(map(is_own, indices, axes))
 
 
 def classify(

@@ -9,10 +9,11 @@ errors against float64 over the whole range, with infinities, NaN, overflow and 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, Expr
+from tvm.ir import Call, Expr, StringImm
 
 from sam_tvm.kernels.expressions import dtype_of, is_guarded
 
@@ -47,6 +48,19 @@ _ERF_LARGE = (
     -2.118773164644001e-05,
 )
 _ERF_SPLIT = 0.9275
+# erf(x) = x * p(x**2) for |x| < _SHORT_ERF_END, to 4e-5: where results are rounded to bfloat16
+_SHORT_ERF = (
+    1.1282685595168676,
+    -0.37531544146162227,
+    0.11108000318458829,
+    -0.025103220726463794,
+    0.004235529245666759,
+    -0.0005110529176680865,
+    4.106192094097057e-05,
+    -1.944883921603442e-06,
+    4.074310620748494e-08,
+)
+_SHORT_ERF_END = 3.0
 # tanh(x) = x + x**3 * p(x**2) for |x| < _TANH_SPLIT
 _TANH_SMALL = (
     -0.33333283925367224,
@@ -148,6 +162,17 @@ def _erf(names: _Names, argument: Expr) -> Expr:
     return names.name("erf", tirx.Select(size >= _number(_ERF_SPLIT), large, small))
 
 
+def _short_erf(names: _Names, argument: Expr) -> Expr:
+    x = names.name("x", argument)
+    end = _number(_SHORT_ERF_END)
+    # Comparisons with NaN are false: it passes through both bounds.
+    at_most = names.name("at_most", tirx.Select(x > end, end, x))
+    low = _number(-_SHORT_ERF_END)
+    capped = names.name("capped", tirx.Select(at_most < low, low, at_most))
+    square = names.name("square", capped * capped)
+    return names.name("erf", capped * _polynomial(_SHORT_ERF, square))
+
+
 def _tanh(names: _Names, argument: Expr) -> Expr:
     x = names.name("x", argument)
     size = names.name("size", tirx.abs(x))
@@ -164,6 +189,36 @@ def _sigmoid(names: _Names, argument: Expr) -> Expr:
 
 
 _FORMS = {"tirx.exp": _exp, "tirx.erf": _erf, "tirx.tanh": _tanh, "tirx.sigmoid": _sigmoid}
+_SHORT_FORMS = {"tirx.erf": _short_erf}
+_SHORT = "sam_tvm.short."  # before the name of a function whose result is rounded
+
+
+def shortened(value: Expr) -> Expr:
+    """Return a value that will be rounded to bfloat16, by shorter polynomials where there are some.
+
+    `expand_calls` writes them out.
+    """
+
+    def mark(call: Call) -> Expr:
+        name = getattr(call.op, "name", "")
+        if name not in _SHORT_FORMS:
+            return call
+        return tirx.call_pure_extern("float32", _SHORT + name, *call.args)
+
+    return tvm_ffi.structural_map(value, (Call, mark))
+
+
+def _form(call: Call) -> tuple[Callable[[_Names, Expr], Expr], Expr] | None:
+    """Return the polynomial form of a call and its argument, None if there is none."""
+    name = getattr(call.op, "name", "")
+    if dtype_of(call) != "float32":
+        return None
+    if name in _FORMS:
+        return _FORMS[name], call.args[0]
+    if name != "tirx.call_pure_extern" or not isinstance(call.args[0], StringImm):
+        return None
+    form = _SHORT_FORMS.get(call.args[0].value.removeprefix(_SHORT))
+    return None if form is None else (form, call.args[1])
 
 
 def expand_calls(body: tirx.Stmt) -> tirx.Stmt:
@@ -199,10 +254,11 @@ def _expand(store: tirx.BufferStore, names: _Names) -> tirx.Stmt:
         return store
 
     def expand(call: Call) -> Expr:
-        form = _FORMS.get(getattr(call.op, "name", ""))
-        if form is None or dtype_of(call) != "float32":
+        found = _form(call)
+        if found is None:
             return call
-        return form(names, call.args[0])
+        form, argument = found
+        return form(names, argument)
 
     value = tvm_ffi.structural_map(store.value, (Call, expand))
     if not names.stores:

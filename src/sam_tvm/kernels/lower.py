@@ -15,7 +15,7 @@ from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
 from sam_tvm.kernels.divisions import shield_falling
 from sam_tvm.kernels.elementwise import elementwise_loops, elementwise_nest, value_lanes
 from sam_tvm.kernels.expressions import substitute
-from sam_tvm.kernels.fastmath import expand_calls
+from sam_tvm.kernels.fastmath import expand_calls, shortened
 from sam_tvm.kernels.grouping import group_stages
 from sam_tvm.kernels.inline import inline_stages
 from sam_tvm.kernels.layout import FlatBuffers, FlatStage, drop_unit_axes, flatten, merge_axes
@@ -64,6 +64,8 @@ def _emit_contraction(
     contraction: Contraction, unit: VectorUnit, analyzer: sym.Analyzer
 ) -> tirx.Stmt:
     """Emit a contraction in matrix tiles, where they are and pay, or in registers."""
+    if contraction.panels is not None and contraction.panels.pairs:
+        contraction = replace(contraction, value=shortened(contraction.value))
     if unit.tiles and amx.takes(contraction):
         return amx.emit_contraction(contraction, analyzer)
     return emit_contraction(contraction, choose_tiling(contraction, unit), analyzer)

@@ -88,6 +88,18 @@ class Moved:
             return Moved(self.base, steps[:-1]).reshaped(after)
         return Moved(self.base, (Reshape(before, after),))
 
+    def with_rows(self, base: relax.Expr) -> Moved:
+        """Return the same movement of the rows of another value, where rows stay whole.
+
+        Rows are what lies along the last axis; those of `base` may be of another length.
+        """
+        length, steps = shape_of(base)[-1], []
+        for step in self.steps:
+            if isinstance(step, Reshape):
+                step = Reshape((*step.before[:-1], length), (*step.after[:-1], length))
+            steps.append(step)
+        return Moved(base, tuple(steps))
+
     def with_base(self, base: relax.Expr) -> Moved:
         """Return the same movement of another value."""
         return Moved(base, self.steps)
@@ -117,6 +129,16 @@ def _same_step(a: Step, b: Step) -> bool:
     if isinstance(a, Permute) or isinstance(b, Permute):
         return a == b
     return same_shape(a.after, b.after)
+
+
+def keeps_rows(steps: Sequence[Step]) -> bool:
+    """Tell whether a movement leaves what lies along the last axis together."""
+    return all(
+        step.axes[-1] == len(step.axes) - 1
+        if isinstance(step, Permute)
+        else _equal(step.before[-1], step.after[-1])
+        for step in steps
+    )
 
 
 class Layouts:
@@ -158,7 +180,7 @@ class Layouts:
 
         """
         own = shape_of(operand)
-        if not own:
+        if not own or (len(own) == 1 and keeps_rows(steps)):
             return operand
         value = Moved(operand).reshaped((ONE,) * (rank - len(own)) + own)
         for step in reversed(steps):

@@ -11,7 +11,7 @@ import math
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.bfloat16 import round_pair, round_pairs
+from sam_tvm.kernels.bfloat16 import round_pair, round_pairs, words_of
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
@@ -296,6 +296,8 @@ class PairedY(DirectY):
 
     def _round(self, source: Expr, target: Expr) -> list[tirx.Stmt]:
         """Return what rounds `terms` elements, whole vectors first."""
+        if str(self._source.dtype) == "uint16":
+            return [self._copy(source, target)]
         whole = self._terms // _CONVERTED
 
         def vectors(number: Expr) -> tirx.Stmt:
@@ -312,6 +314,18 @@ class PairedY(DirectY):
             pair = round_pair(tirx.BufferLoad(self._source, [source + position]), odd)
             statements.append(tirx.BufferStore(self.buffer, pair, [target + position // 2]))
         return statements
+
+
+    def _copy(self, source: Expr, target: Expr) -> tirx.Stmt:
+        """Return what copies elements that were rounded before; they fill cache lines."""
+
+        def line(number: Expr) -> tirx.Stmt:
+            at = tirx.Ramp(source + number * (2 * _LINE), _int(1), 2 * _LINE)
+            to = tirx.Ramp(target + number * _LINE, _int(1), _LINE)
+            words = words_of(tirx.BufferLoad(self._source, [at]))
+            return tirx.BufferStore(self.buffer, words, [to])
+
+        return loop(_int(self._terms // (2 * _LINE)), line, "line")
 
 
 def x_operand(

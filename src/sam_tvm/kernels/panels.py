@@ -19,7 +19,7 @@ import tvm
 from tvm import relax, te, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.bfloat16 import dot_pair, pack_pair
+from sam_tvm.kernels.bfloat16 import dot_pair, pack_pair, rounded
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.target_features import computes_bfloat16, panel_width, vector_unit
 
@@ -130,6 +130,19 @@ def _pair(read: Callable[[Expr], Expr], row: Expr, terms: int) -> Expr:
     return pack_pair(read(row * 2), odd)
 
 
+def round_operand(builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
+    """Round a product's left operand ahead: float32 (..., K) to bfloat16 as uint16 (..., K).
+
+    It joins the function that computes it, which then stores half as much.
+    """
+
+    def compute(x: te.Tensor) -> te.Tensor:
+        return te.compute(x.shape, lambda *at: rounded(x(*at)), name="rounded")
+
+    call = builder.call_te(compute, x, primfunc_name_hint="round")
+    return builder.emit(call)
+
+
 def matmul(
     builder: relax.BlockBuilder,
     x: relax.Expr,
@@ -141,7 +154,8 @@ def matmul(
 
     Args:
         builder: where the call is emitted.
-        x: float32 (..., K); the leading dimensions may be symbolic.
+        x: float32 (..., K), or uint16 as `round_operand` returns it; the leading dimensions may be
+            symbolic.
         packed: what `pack` returned for a (K, columns) matrix.
         columns: N.
         panels: how `packed` was packed.

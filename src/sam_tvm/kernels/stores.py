@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
+from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer, substitute
 from sam_tvm.kernels.loops import loop, sequence, vector
@@ -32,8 +33,8 @@ def store_sums(
         rows: the first row of the output, and how many.
         columns: the first column of the output, and how many.
         analyzer: knows the sizes.
-        stream: stores a vector past the caches: to a buffer, at a position, the value; where it is
-            None, an ordinary store does.
+        stream: stores a vector past the caches: to a buffer, at a position, float32 values, which
+            it rounds if the buffer is of uint16; where it is None, an ordinary store does.
 
     """
     (buffer, start, step), (first, count), (left, width) = sums, rows, columns
@@ -53,12 +54,15 @@ def store_sums(
 
     def streamed(r: Expr, i: Expr) -> tirx.Stmt:
         register = tirx.decl_buffer((lanes,), "float32", "result")
-        compute = vector(
-            lanes, width, lambda k: tirx.BufferStore(register, cell(r, i + k)[0], [k])
-        )
+
+        def compute(k: Expr) -> tirx.Stmt:
+            value, _ = cell(r, i + k)
+            exact = rounded_value(value)
+            return tirx.BufferStore(register, value if exact is None else exact, [k])
+
         whole = tirx.Ramp(integer(0, width), integer(1, width), lanes)
         put = stream(contraction.output, cell(r, i)[1], tirx.BufferLoad(register, [whole]))
-        return sequence([tirx.AllocBuffer(register), compute, put])
+        return sequence([tirx.AllocBuffer(register), vector(lanes, width, compute), put])
 
     def some(r: Expr, i: Expr) -> tirx.Stmt:
         if stream is not None:

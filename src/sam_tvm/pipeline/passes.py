@@ -18,6 +18,7 @@ from sam_tvm.kernels import (
     gpu,
     packing,
     panels,
+    slice_order,
     winograd,
 )
 from sam_tvm.tuning import apply
@@ -35,6 +36,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             broadcasts.permute_before_broadcast(),
             # What is computed goes to its place in a concatenation at once.
             concatenations.concatenate_before_reshape(),
+            # Parts of a permuted result are permuted one by one, where they are read.
+            slice_order.slice_before_permutation(),
             # Convolutions to channels last, many of them to matrix products.
             convolution.channels_last(
                 panels.panels_for(target, precision),

@@ -14,6 +14,7 @@ from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.blocking import choose_blocking
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
 from sam_tvm.kernels.amx.operands import Rows, SplitPanels, StoredPanels, Terms
+from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
@@ -222,25 +223,31 @@ class TileProduct:
         add = sequence([store, loop(_int(shape[0] * TILE), row, "row")])
         return tirx.IfThenElse(first, overwrite, add)
 
-    def _is_streamed(self) -> bool:
-        """Tell whether the result is too large for the caches, and made of whole lines."""
+    def _streamed_lanes(self) -> int | None:
+        """Return the elements of a cache line, if the result is made of whole ones.
+
+        And if it is too large for the caches; else None.
+        """
         (size,) = self.c.output.shape
         known = constant_value(self.analyzer.simplify(size))
-        index, lane = self.c.index, self.c.lane
-        axes = [*self.c.outer, *([self.c.row] if self.c.row is not None else [])]
-        steps = [constant_stride(index, axis) for axis in axes]
-        form = linear_form(index, [axis.var for axis in (*axes, lane)])
-        starts_whole = form is not None and constant_value(form[1]) == 0
-        whole = starts_whole and all(s is not None and s % TILE == 0 for s in steps)
-        return (
-            whole
-            and self.columns % TILE == 0
-            and str(self.c.output.dtype) == "float32"
-            and (known is None or known >= _STREAMED)
-        )
+        if known is not None and known < _STREAMED:
+            return None
+        lanes = TILE
+        if str(self.c.output.dtype) != "float32":
+            if rounded_value(self.c.value) is None:
+                return None
+            lanes = 2 * TILE
+        axes = [*self.c.outer, *([self.c.row] if self.c.row is not None else []), self.c.lane]
+        form = linear_form(self.c.index, [axis.var for axis in axes])
+        if form is None or self.columns % lanes:
+            return None
+        *steps, _ = form[0]
+        numbers = [constant_value(number) for number in (*steps, form[1])]
+        return lanes if all(n is not None and n % lanes == 0 for n in numbers) else None
 
     def _store(self, first: Expr, rows: Expr, begin: Expr, count: Expr) -> tirx.Stmt:
         """Return what stores the sums of panels through the epilogue, row after row."""
+        streamed = self._streamed_lanes()
 
         def row(r: Expr) -> tirx.Stmt:
             def panel(number: Expr) -> tirx.Stmt:
@@ -251,12 +258,12 @@ class TileProduct:
                     columns = tirx.min(columns, self.columns - left)
                 return store_sums(
                     self.c,
-                    TILE,
+                    streamed or TILE,
                     (self.sums, place, PANEL),
                     (first + r, _int(1)),
                     (left, columns),
                     self.analyzer,
-                    tiles.stream if self._is_streamed() else None,
+                    None if streamed is None else tiles.stream,
                 )
 
             return loop(count, panel, "panel")

@@ -215,6 +215,11 @@ define i32 @sam_tvm_stream(ptr %p, <16 x float> %x) {
   store <16 x float> %x, ptr %p, align 64, !nontemporal !0
   ret i32 0
 }
+define i32 @sam_tvm_stream_rounded(ptr %p, <32 x float> %x) {
+  %r = fptrunc <32 x float> %x to <32 x bfloat>
+  store <32 x bfloat> %r, ptr %p, align 64, !nontemporal !0
+  ret i32 0
+}
 !0 = !{i32 1}
 """
 
@@ -311,8 +316,13 @@ def multiply(
 
 
 def stream(buffer: Var, position: Expr, value: Expr) -> tirx.Stmt:
-    """Write float32x16 past the caches; the position is a multiple of 16."""
-    return _call("sam_tvm_stream", _address(buffer, position), value)
+    """Write a cache line past the caches: float32x16, or float32x32 rounded to a buffer of uint16.
+
+    The position is a multiple of as many elements. Half a line would often be written to memory
+    before the other half joins it.
+    """
+    name = "sam_tvm_stream" if str(buffer.dtype) == "float32" else "sam_tvm_stream_rounded"
+    return _call(name, _address(buffer, position), value)
 
 
 def part(number: int, values: Expr) -> Expr:

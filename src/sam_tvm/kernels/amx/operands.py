@@ -13,6 +13,7 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.instructions import PANEL, TILE, pair_part, part
+from sam_tvm.kernels.bfloat16 import words_of
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer, product, substitute
 from sam_tvm.kernels.layout import constant_stride, scratch, stride
@@ -30,7 +31,7 @@ def _int(value: int) -> Expr:
     return integer(value, "int64")
 
 
-def _floats(buffer: Var, at: Expr, lanes: int = _VECTOR) -> Expr:
+def _some(buffer: Var, at: Expr, lanes: int = _VECTOR) -> Expr:
     return tirx.BufferLoad(buffer, [tirx.Ramp(at, _int(1), lanes)])
 
 
@@ -145,6 +146,8 @@ class Rows:
 
     def _round(self, source: Expr, target: Expr, begin: Expr, passes: Expr) -> list[tirx.Stmt]:
         """Return what rounds a pixel's terms; those beyond the last are zeros."""
+        if str(self._source.dtype) == "uint16":
+            return [self._copy(source, target, begin, passes)]
         count, per_pass = self._terms.count, self._steps * TERMS // _VECTOR
         whole = count // _VECTOR
 
@@ -156,7 +159,7 @@ class Rows:
 
             def vectors(v: Expr) -> tirx.Stmt:
                 at = source + (first + v) * _VECTOR
-                values = _floats(self._source, at)
+                values = _some(self._source, at)
                 store = self._store(values, self._pass(number) + target + v * (_VECTOR // 2))
                 # A few lines of each row are too few for the hardware to foresee the next.
                 return sequence([prefetch(self._source, at + self._unit * _AHEAD), store])
@@ -174,6 +177,27 @@ class Rows:
             at = at + number % per_pass * (_VECTOR // 2)
             statements.append(self._store(tirx.Shuffle(lanes, order), at))
         return statements
+
+    def _copy(self, source: Expr, target: Expr, begin: Expr, passes: Expr) -> tirx.Stmt:
+        """Return what copies a pixel's terms that were rounded before; they fill their tiles."""
+        steps = self._terms.steps
+
+        def one_pass(number: Expr) -> tirx.Stmt:
+            first = (begin + number) * self._steps
+            size: Expr = _int(self._steps)
+            if steps % self._steps:
+                size = tirx.min(size, steps - first)
+
+            def line(v: Expr) -> tirx.Stmt:
+                at = source + (first + v) * TERMS
+                value = words_of(_some(self._source, at, TERMS))
+                to = tirx.Ramp(self._pass(number) + target + v * TILE, _int(1), TILE)
+                store = tirx.BufferStore(self.buffer, value, [to])
+                return sequence([prefetch(self._source, at + self._unit * _AHEAD), store])
+
+            return loop(size, line, "line")
+
+        return loop(passes, one_pass, "pass")
 
     def _store(self, values: Expr, at: Expr) -> tirx.Stmt:
         value = tirx.decl_buffer((_VECTOR,), "float32", "value")
@@ -260,7 +284,7 @@ class SplitPanels:
     def _row(self, source: Expr, target: Expr, number: Expr) -> tirx.Stmt:
         """Return what stores a vector of pairs of a row that is there."""
         if self._c.panels.pairs:
-            return self._put(target, [_floats(self._c.x.source, source + number * PANEL, TILE)])
+            return self._put(target, [_some(self._c.x.source, source + number * PANEL, TILE)])
         even = self._term(source + number * (2 * PANEL))
         odd = self._term(source + number * (2 * PANEL) + PANEL)
         return self._put(target, self._pairs(even, odd))
@@ -276,7 +300,7 @@ class SplitPanels:
         return self._put(target, [words] * self.parts)
 
     def _term(self, at: Expr) -> Expr:
-        value = _floats(self._c.x.source, at, TILE)
+        value = _some(self._c.x.source, at, TILE)
         return tirx.Cast(f"float32x{TILE}", value) if self._c.panels.int8 else value
 
     def _pairs(self, even: Expr, odd: Expr) -> list[Expr]:
