@@ -28,7 +28,7 @@ from sam_tvm.kernels.layout import (
     merge_axes,
 )
 from sam_tvm.kernels.panel_form import PanelForm, find_panels, panel_index
-from sam_tvm.kernels.program import Axis, Program, Stage, contraction_operands
+from sam_tvm.kernels.program import Axis, Program, Stage, contraction_operands, is_own_index
 
 _ENOUGH_ROWS = 16
 _LEAST_WORK = 8  # reduced elements below which a plain reduction is as good
@@ -90,13 +90,7 @@ def find_epilogue(program: Program, stage: Stage) -> Stage | None:
 
 def _is_point(indices: tuple[Expr, ...] | list[Expr], axes: tuple[Axis, ...]) -> bool:
     """Tell whether the indices are the axes' own variables, or 0 for an axis of one step."""
-
-    def is_own(index: Expr, axis: Axis) -> bool:
-        if isinstance(index, Var):
-            return index.same_as(axis.var)
-        return constant_value(index) == 0 and constant_value(axis.extent) == 1
-
-    return len(indices) == len(axes) and all(map(is_own, indices, axes))
+    return len(indices) == len(axes) and all(map(is_own_index, indices, axes))
 
 
 def classify(

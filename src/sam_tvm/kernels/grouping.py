@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm.ir import TensorLoad, Var
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.program import Program, Stage
+from sam_tvm.kernels.program import Axis, Program, Stage, is_own_index
 
 _ENOUGH_TASKS = 8  # a shared prefix with fewer iterations would leave cores idle
 
@@ -51,7 +51,7 @@ def _leading_spatial(stage: Stage) -> int:
     """Count leading spatial axes that index the output's leading dimensions as they are."""
     count = 0
     for axis, index in zip(stage.axes, stage.indices, strict=False):
-        if axis.reduced or not _same(index, axis.var):
+        if axis.reduced or not is_own_index(index, axis):
             break
         count += 1
     return count
@@ -63,20 +63,16 @@ def _agrees(program: Program, first: Stage, stage: Stage, length: int, written: 
         if not program.analyzer.can_prove_equal(a.extent, b.extent):
             return False
     return all(
-        _reads_own_row(load, [axis.var for axis in own])
+        _reads_own_row(load, own)
         for load in stage.reads()
         if load.source in written
     )
 
 
-def _reads_own_row(load: TensorLoad, prefix: list[Var]) -> bool:
+def _reads_own_row(load: TensorLoad, prefix: tuple[Axis, ...]) -> bool:
     return len(load.indices) >= len(prefix) and all(
-        _same(index, var) for index, var in zip(load.indices, prefix, strict=False)
+        is_own_index(index, axis) for index, axis in zip(load.indices, prefix, strict=False)
     )
-
-
-def _same(index: object, var: Var) -> bool:
-    return isinstance(index, Var) and index.same_as(var)
 
 
 def _tasks(stage: Stage, length: int) -> int:

@@ -23,6 +23,7 @@ from sam_tvm.kernels.loops import parallel, sequence
 from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction
 from sam_tvm.kernels.reduction import reduces_across_lanes, reduction_nest
 from sam_tvm.kernels.short_sums import unroll_short_sums
+from sam_tvm.kernels.streaming import stream_results
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import split_tasks
 from sam_tvm.kernels.tiles import emit_contraction
@@ -57,6 +58,10 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
     rule = next(rule for rule in _RULES if rule in rules)
     body = expand_dots(expand_calls(sequence([*flat.declarations, *statements])))
     body = shield_falling(body)
+    if unit.tiles:
+        written = {buffer for stage in program.stages for buffer in stage.buffers}
+        kept = [b for b in written if b not in program.locals and not program.consumers(b)]
+        body = stream_results(body, {flat.view(buffer) for buffer in kept})
     return _finish(program.function, body), rule
 
 

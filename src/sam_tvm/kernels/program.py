@@ -128,6 +128,13 @@ def parse(function: tirx.PrimFunc) -> Program:
     return program
 
 
+def is_own_index(index: Expr, axis: Axis) -> bool:
+    """Tell whether an index is an axis' variable, or the 0 that stands for it if it has one step."""
+    if isinstance(index, Var):
+        return index.same_as(axis.var)
+    return constant_value(index) == 0 and constant_value(axis.extent) == 1
+
+
 def bind_axes(analyzer: sym.Analyzer, axes: tuple[Axis, ...] | list[Axis]) -> None:
     """Tell the analyzer the range of each axis."""
     for axis in axes:

@@ -28,12 +28,12 @@ from sam_tvm.kernels.layout import constant_stride, scratch
 from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.stores import store_sums
+from sam_tvm.kernels.streaming import end_of_stream, is_large, stream
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
 _FEWEST_ROWS = {True: 8, False: 64}  # by whether both operands are bfloat16
 _PARTS = 3
-_STREAMED = 1 << 21  # elements of a result that the caches would not keep
 
 
 def _int(value: int) -> Expr:
@@ -113,8 +113,9 @@ class TileProduct:
         size = self.analyzer.simplify(waiting * (b.rows * PANEL))
         self.sums, allocation = scratch(size, "float32", "sums")
         statements += [*allocation, *self.pass_allocation, tiles.configure()]
+        end = [tiles.release(), end_of_stream()]
         run = self._in_groups if b.chunks == 1 else self._in_chunks
-        return sequence([*statements, *run(first, rows, begin, count), tiles.release()])
+        return sequence([*statements, *run(first, rows, begin, count), *end])
 
     def _in_groups(self, first: Expr, rows: Expr, begin: Expr, count: Expr) -> list[tirx.Stmt]:
         """Return what adds all terms of some panels, stores their sums, and goes on to others."""
@@ -228,9 +229,7 @@ class TileProduct:
 
         And if it is too large for the caches; else None.
         """
-        (size,) = self.c.output.shape
-        known = constant_value(self.analyzer.simplify(size))
-        if known is not None and known < _STREAMED:
+        if not is_large(self.c.output):
             return None
         lanes = TILE
         if str(self.c.output.dtype) != "float32":
@@ -263,7 +262,7 @@ class TileProduct:
                     (first + r, _int(1)),
                     (left, columns),
                     self.analyzer,
-                    None if streamed is None else tiles.stream,
+                    None if streamed is None else stream,
                 )
 
             return loop(count, panel, "panel")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tvm import tirx
 from tvm.ir import Expr, StringImm, Var
 
+from sam_tvm.kernels.streaming import STREAM_TEXT
 from sam_tvm.kernels.vectors import index
 
 TILE = 16  # rows, columns, and words of a row of Y or pairs of a column of X
@@ -209,26 +210,11 @@ define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
 """
 
 
-# Around the caches, which a large result does not fit: it is not read into them first.
-_STREAM = """
-define i32 @sam_tvm_stream(ptr %p, <16 x float> %x) {
-  store <16 x float> %x, ptr %p, align 64, !nontemporal !0
-  ret i32 0
-}
-define i32 @sam_tvm_stream_rounded(ptr %p, <32 x float> %x) {
-  %r = fptrunc <32 x float> %x to <32 x bfloat>
-  store <32 x bfloat> %r, ptr %p, align 64, !nontemporal !0
-  ret i32 0
-}
-!0 = !{i32 1}
-"""
-
-
 @functools.cache
 def _text() -> str:
     shapes = [(r, c) for r in (1, TILES) for c in (1, TILES)]
     products = {p for y, x in ((_PARTS, 1), (_PARTS, _PARTS)) for p in products_of(y, x)}
-    parts = [_PERMIT, _configure(), _DECLARATIONS, _STREAM]
+    parts = [_PERMIT, _configure(), _DECLARATIONS, STREAM_TEXT]
     for shape in shapes:
         parts += [_zero(*shape), _move("load", "tileloadd64", *shape)]
         parts += [_move("store", "tilestored64", *shape)]
@@ -236,11 +222,10 @@ def _text() -> str:
     return "\n".join([*parts, *(_split(part) for part in range(_PARTS))])
 
 
-def import_tiles(body: tirx.Stmt) -> tirx.Stmt:
-    """Make the functions known to the function around `body`."""
-    return tirx.AttrStmt(
-        tirx.IntImm("int32", 0), "pragma_import_llvm", StringImm(_text()), body
-    )
+def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
+    """Make the functions, and those of more LLVM IR, known to the function around `body`."""
+    text = StringImm(_text() + more)
+    return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)
 
 
 # -- calls ------------------------------------------------------------------------------------
@@ -313,16 +298,6 @@ def multiply(
         index(x_part) * _WORD,
         index(steps),
     )
-
-
-def stream(buffer: Var, position: Expr, value: Expr) -> tirx.Stmt:
-    """Write a cache line past the caches: float32x16, or float32x32 rounded to a buffer of uint16.
-
-    The position is a multiple of as many elements. Half a line would often be written to memory
-    before the other half joins it.
-    """
-    name = "sam_tvm_stream" if str(buffer.dtype) == "float32" else "sam_tvm_stream_rounded"
-    return _call(name, _address(buffer, position), value)
 
 
 def part(number: int, values: Expr) -> Expr:

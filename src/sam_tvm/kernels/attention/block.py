@@ -207,7 +207,7 @@ class Block:
             # -infinity minus itself would be NaN.
             base = code.name("base", tirx.Select(top > lowest, top, lanes.number(0.0)))
             x = code.name("x", lanes.load(memory.maxima, self._state(v)) - base)
-            decays.append(exponential(code, x, t.is_rounded))
+            decays.append(self._exponential(code, x))
             code.add(lanes.store(memory.maxima, top, self._state(v)))
             bases.append(base)
             totals.append(code.register("total"))
@@ -227,6 +227,9 @@ class Block:
             code.add(lanes.store(memory.totals, before + code.get(total), self._state(v)))
         return decays
 
+    def _exponential(self, code: Code, x: Expr) -> Expr:
+        return exponential(code, x, self.plan.tile.is_rounded)
+
     def _hide(self, key: Expr) -> tirx.Stmt:
         code = Code(self._lanes)
         for v in range(self.vectors):
@@ -242,7 +245,7 @@ class Block:
             weights = []
             for at in places:
                 x = code.name("x", lanes.load(memory.scores, at) - bases[v])
-                weights.append(exponential(code, x, t.is_rounded))
+                weights.append(self._exponential(code, x))
             self._store_weights(code, weights, step, v, places)
             code.set(total, code.get(total) + (weights[0] + weights[1]))
         return code.body()

@@ -13,7 +13,7 @@ from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import index
 
 BLOCK_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
-BLOCK_KEYS = 192  # keys per pass
+_BLOCK_KEYS, _TILE_KEYS = 192, 288  # keys per pass, in registers and in matrix tiles
 _TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold sums
 _STATE = 96 << 10  # float32 elements of queries and sums that one task keeps in the cache
 _TASKS = 16  # tasks that the parallel loop should have
@@ -159,7 +159,7 @@ def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
     groups = tirx.max(divide_up(whole, slots), tirx.min(whole, wanted))
     blocks = tirx.max(divide_up(whole, tirx.max(groups, index(1))), index(1))
     groups = tirx.max(divide_up(whole, blocks), index(1))
-    keys = _block_keys(attention.keys, shape.rows)
+    keys = _block_keys(attention.keys, shape.rows, shape.most_keys)
     return shape.tile(unit.lanes, keys, whole, rest, slots, blocks, groups)
 
 
@@ -180,6 +180,11 @@ class Shape:
     bfloat16: bool
     parts: int
 
+    @property
+    def most_keys(self) -> int:
+        """Keys per pass."""
+        return _BLOCK_KEYS if self.parts == 0 else _TILE_KEYS
+
     def tile(
         self,
         lanes: int,
@@ -198,8 +203,8 @@ class Shape:
 def tile_shape(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Shape:
     """Return the shape of a kernel's tiles: matrix tiles where there are some and they fill."""
     sizes = [constant_value(size) for size in (attention.queries, attention.keys)]
-    if unit.tiles and all(size is None or size >= _TILE_ROWS for size in sizes):
-        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1 if bfloat16 else 3)
+    if unit.tiles and bfloat16 and all(size is None or size >= _TILE_ROWS for size in sizes):
+        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1)
     known = constant_value(divide_up(attention.queries, unit.lanes))
     vectors = BLOCK_VECTORS if known is None else min(BLOCK_VECTORS, known)
     return Shape(vectors, register_rows(unit), bfloat16, 0)
@@ -215,11 +220,11 @@ def register_rows(unit: VectorUnit) -> int:
     return 8 if unit.registers >= 32 else 4
 
 
-def _block_keys(keys: Expr, rows: int) -> int:
+def _block_keys(keys: Expr, rows: int, most: int) -> int:
     """Return the keys per pass: passes of equal length where their number is known."""
     known = constant_value(keys)
     if known is None:
-        return BLOCK_KEYS
-    passes = -(-known // BLOCK_KEYS)
+        return most
+    passes = -(-known // most)
     even = -(-known // passes)
     return -(-even // rows) * rows

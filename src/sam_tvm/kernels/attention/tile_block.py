@@ -8,9 +8,11 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
+from sam_tvm.kernels.amx.exponential import exponential
 from sam_tvm.kernels.amx.instructions import BLOCK, TILE, pair_part
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
+from sam_tvm.kernels.attention.softmax import polynomial_degree
 from sam_tvm.kernels.attention.tile_operands import load_queries
 from sam_tvm.kernels.expressions import divide
 from sam_tvm.kernels.loops import loop
@@ -96,6 +98,9 @@ class TileBlock(Block):
                     code.add(lanes.store(memory.scores, score, at))
                 code.set(maxima[v], tirx.max(code.get(maxima[v]), score))
         return code.body()
+
+    def _exponential(self, code: Code, x: Expr) -> Expr:
+        return code.name("e", exponential(x, polynomial_degree(self.plan.tile.is_rounded)))
 
     def _store_weights(
         self, code: Code, weights: list[Expr], step: Expr, v: int, places: list[Expr]

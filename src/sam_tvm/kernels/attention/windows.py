@@ -15,7 +15,6 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.attention.kernel import RULE, Task, with_instructions
 from sam_tvm.kernels.attention.plan import Plan
-from sam_tvm.kernels.attention.problem import BLOCK_KEYS as KEYS
 from sam_tvm.kernels.attention.problem import (
     Attention,
     Operand,
@@ -181,7 +180,7 @@ def _attend(
     whole = code.bind("whole", unknown_whole(vectors, shape.vectors))
     slots = slots_for(unit.lanes * shape.vectors, attention)
     groups = code.bind("groups", tirx.max(divide_up(whole, slots), index(1)))
-    tile = shape.tile(unit.lanes, KEYS, whole, 1, slots, index(slots), groups)
+    tile = shape.tile(unit.lanes, shape.most_keys, whole, 1, slots, index(slots), groups)
     plan = Plan(attention, tile, tuple(flat))
     memory = plan.allocate(code)
 
