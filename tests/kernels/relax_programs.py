@@ -23,10 +23,18 @@ FUSION = (
     relax.transform.FuseTIR,
 )
 
+_UNTILED = {"kind": "llvm", "mcpu": "icelake-server", "mattr": ["+avx512bf16"]}
+
 
 @functools.cache
 def host_target() -> tvm.target.Target:
     return targets.resolve("llvm")
+
+
+@functools.cache
+def vector_target() -> tvm.target.Target:
+    """The host, without matrix tiles if it has some."""
+    return tvm.target.Target(_UNTILED if vector_unit(host_target()).tiles else host_target())
 
 
 def runnable_targets() -> list[dict[str, str]]:
@@ -34,7 +42,7 @@ def runnable_targets() -> list[dict[str, str]]:
     host = host_target()
     found = [{key: host.attrs[key] for key in ("mcpu", "mattr") if key in host.attrs}]
     if vector_unit(host).tiles:
-        found += [{"mcpu": "icelake-server", "mattr": ["+avx512bf16"]}]
+        found += [{key: value for key, value in _UNTILED.items() if key != "kind"}]
     if codegen.target_has_features("avx2", host):
         found += [{"mcpu": "haswell"}]
     return [{"kind": "llvm", **config} for config in (*found, {})]

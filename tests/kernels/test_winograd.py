@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from relax_programs import Compiled, host_target, normal, runnable_targets
+from relax_programs import Compiled, normal, runnable_targets, vector_target
 from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
@@ -44,13 +44,14 @@ def imported(module, shape, dynamic=None):
 
 
 def rewritten(module, shape, target=None, dynamic=None, minimal=True):
-    target = host_target() if target is None else target
+    target = vector_target() if target is None else target
     passes = [convolution.channels_last(panels_for(target, "float32"), winograd=minimal)]
     passes += [winograd.place(target)]
     return tvm.transform.Sequential(passes)(imported(module, shape, dynamic))
 
 
 def compiled(module, shape, target=None, dynamic=None):
+    target = vector_target() if target is None else target
     run = Compiled(rewritten(module, shape, target, dynamic), target)
     assert RULE in run.rules.values()
     assert "fallback" not in run.rules.values()
@@ -93,7 +94,7 @@ def test_errors_are_comparable_with_the_direct_form(module):
     shape = (1, module.in_channels, *[8] * len(module.kernel_size))
     errors = []
     for minimal in (True, False):
-        run = Compiled(rewritten(module, shape, minimal=minimal))
+        run = Compiled(rewritten(module, shape, minimal=minimal), vector_target())
         assert (RULE in run.rules.values()) == minimal
         result, exact = results(run, module, normal(*shape))
         errors.append(result - exact)
@@ -163,11 +164,11 @@ def test_a_result_that_others_read_without_its_bias_is_kept():
 
 def test_the_weight_is_transformed_when_a_model_is_built():
     module, shape = nn.Conv2d(32, 33, 3, padding=1), (1, 32, 8, 9)
-    placed = placement(host_target(), "float32")(imported(module, shape))
+    placed = placement(vector_target(), "float32")(imported(module, shape))
     lifted = lift_parameters(placed, "main", ["weight", "bias"])
     (weight,) = (label for label in lifted.results if label.startswith("weight@"))
     stored = dict(zip(lifted.params, lifted.module["main"].params[1:], strict=True))
-    width = choose_tile(sizes(2, (8, 9), 32, 33), vector_unit(host_target())).width
+    width = choose_tile(sizes(2, (8, 9), 32, 33), vector_unit(vector_target())).width
     panels = -(-33 // width)
     assert [int(extent) for extent in stored[weight].ty.shape] == [panels, 16, 1, 32, width]
     assert "weight" not in lifted.params
@@ -201,7 +202,7 @@ def test_where_it_pays(case, expected):
 def test_blocks_are_small_and_nearly_equal():
     for case in [(2, (72, 72), 256, 256), (2, (288, 288), 256, 256), (3, (32,) * 3, 128, 128)]:
         of = sizes(*case)
-        tile: Tile = choose_tile(of, vector_unit(host_target()))
+        tile: Tile = choose_tile(of, vector_unit(vector_target()))
         depth, tiles = of.results[0], of.tiles[0] * of.tiles[1]
         assert tile.deep * tile.run <= 256
         computed = -(-depth // tile.deep) * -(-tiles // tile.run) * tile.block
@@ -210,7 +211,7 @@ def test_blocks_are_small_and_nearly_equal():
 
 def test_blocks_span_small_pictures():
     """Each block reads the whole weight."""
-    assert choose_tile(sizes(2, (7, 7), 256, 256, 200), vector_unit(host_target())).run > 64
+    assert choose_tile(sizes(2, (7, 7), 256, 256, 200), vector_unit(vector_target())).run > 64
 
 
 @pytest.mark.parametrize(
@@ -253,4 +254,4 @@ def test_placing_leaves_other_modules_alone():
             out = builder.emit_output(relax.op.add(x, x))
         builder.emit_func_output(out)
     module = builder.get()
-    tvm.ir.assert_structural_equal(winograd.place(host_target())(module), module)
+    tvm.ir.assert_structural_equal(winograd.place(vector_target())(module), module)

@@ -22,7 +22,7 @@ x86 = pytest.mark.skipif(architecture() != "x86_64", reason="about this CPU, whi
         ("llvm -mcpu=haswell", {"avx2", "fma", "bmi2", "lzcnt", "f16c"}, {"avx512f", "aes"}),
         ("llvm -mcpu=skylake-avx512", {"avx512f", "avx512vl"}, {"avx512bf16", "gfni"}),
         ("llvm -mcpu=znver4", {"avx512bf16", "sse4a", "gfni"}, {"avx512fp16", "sha", "rdpru"}),
-        ("llvm -mcpu=sapphirerapids", {"avx512fp16", "avxvnni"}, {"amx-tile", "avx10.1"}),
+        ("llvm -mcpu=sapphirerapids", {"avx512fp16", "amx-bf16"}, {"amx-int8", "avx10.1"}),
     ],
 )
 def test_vector_instructions_follow_the_cpu(target, has, lacks):
@@ -58,7 +58,7 @@ def test_what_is_built_for_this_cpu_runs_on_it():
 @x86
 def test_what_a_virtual_machine_hides_is_not_used(monkeypatch):
     """LLVM names a CPU by family and model, which a hypervisor leaves as they are."""
-    hidden = {name for name in host_instructions() if name.startswith("avx512")} | {"bmi2"}
+    hidden = {name for name in host_instructions() if name.startswith(("avx512", "amx"))} | {"bmi2"}
     if not hidden & of("llvm"):
         pytest.skip("this CPU has none of what is hidden here")
     seen = host_instructions() - hidden

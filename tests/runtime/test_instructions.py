@@ -9,7 +9,7 @@ import pytest
 from sam_tvm.runtime import instructions, linux_cpu
 from sam_tvm.runtime.instructions import Requirements, architecture, host_cpu, host_instructions
 
-VECTORS = re.compile(r"ssse3|sse[34].*|avx.*|fma|f16c|bmi2?|lzcnt|popcnt|movbe|gfni")
+VECTORS = re.compile(r"ssse3|sse[34].*|avx(?!10).*|amx-(tile|bf16)|fma|f16c|bmi2?|lzcnt|popcnt|movbe|gfni")
 
 
 @pytest.fixture
@@ -55,10 +55,11 @@ def test_the_processor_the_system_and_its_name_agree():
     ]
     known = [set(filter(VECTORS.fullmatch, answer)) for answer in answers if answer is not None]
     assert known[0]
-    # Nobody reports what the CPU lacks; its name stands for what a virtual machine may hide.
+    # Nobody reports what the CPU lacks. Its name stands for what a virtual machine may hide, and
+    # for less where LLVM takes a newer CPU for one that it knows.
     present = set(filter(VECTORS.fullmatch, host_instructions()))
     assert present == known[0]
-    assert all(present <= other for other in known)
+    assert all(present <= other for other in known[:2])
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

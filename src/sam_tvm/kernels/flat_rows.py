@@ -42,7 +42,9 @@ def pays(picture: relax.Expr, weight: relax.Expr, strides: Sequence[int], panels
     for taps in kernel:
         panel *= taps
     results = width - kernel[-1] + 1
-    return panel > _CACHED and results < _LONG and results >= _LEAST_USED * width
+    # Rows fill no matrix tiles either, wherever the panel lies.
+    is_slow = panels.tiles or panel > _CACHED
+    return is_slow and results < _LONG and results >= _LEAST_USED * width
 
 
 def convolution(

@@ -38,12 +38,14 @@ class Panels:
         width: columns of a panel.
         bfloat16: whether two rows are rounded to bfloat16 and share a uint32.
         int8: whether a panel holds int8.
+        tiles: whether matrix tiles multiply them (`kernels.amx`).
 
     """
 
     width: int
     bfloat16: bool
     int8: bool = False
+    tiles: bool = False
 
     @property
     def dtype(self) -> str:
@@ -80,7 +82,8 @@ def panels_for(target: tvm.target.Target | str, precision: str) -> Panels:
         raise UnsupportedPrecisionError(
             f"bfloat16 needs a CPU with AVX-512, which {target} is not; use float32"
         )
-    return Panels(panel_width(vector_unit(target)), bfloat16)
+    unit = vector_unit(target)
+    return Panels(panel_width(unit), bfloat16, tiles=unit.tiles)
 
 
 def pack(builder: relax.BlockBuilder, weight: relax.Expr, panels: Panels) -> relax.Expr:

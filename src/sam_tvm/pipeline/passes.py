@@ -30,6 +30,7 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
     Weights are rearranged, and with `int8` those of matrix products rounded, by operators on
     parameters alone, which `lifting` takes out afterwards.
     """
+    form = panels.panels_for(target, precision)
     return tvm.transform.Sequential(
         [
             # Small operands are permuted, and not what they are broadcast to.
@@ -40,7 +41,7 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             slice_order.slice_before_permutation(),
             # Convolutions to channels last, many of them to matrix products.
             convolution.channels_last(
-                panels.panels_for(target, precision),
+                form,
                 # The transformed weight is float32, and larger: not what these builds are for.
                 winograd=precision == "float32" and not int8,
             ),
@@ -52,7 +53,7 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             # Sparse convolutions without gathered rows.
             gathered.place(target),
             # Products with a weight read it in the order of the kernel's tiles.
-            packing.pack_weights(replace(panels.panels_for(target, precision), int8=int8)),
+            packing.pack_weights(replace(form, int8=int8)),
         ],
         name="sam_tvm.placement",
     )

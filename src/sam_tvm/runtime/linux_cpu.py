@@ -15,6 +15,8 @@ _X86_NAMES = {
     "abm": "lzcnt",
     "bmi1": "bmi",
     "avx_vnni": "avxvnni",
+    "amx_tile": "amx-tile",
+    "amx_bf16": "amx-bf16",
 }
 
 # Bits of the kernel's vectors AT_HWCAP and AT_HWCAP2 (arch/arm64/include/uapi/asm/hwcap.h); those

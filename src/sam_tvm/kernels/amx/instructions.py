@@ -178,33 +178,62 @@ def multiply_name(rows: int, columns: int, products: Sequence[Product]) -> str:
     return f"sam_tvm_tiles_multiply_{rows}{columns}_{parts}"
 
 
-def _part(lanes: int, operand: str, part: int) -> str:
-    """Return what leaves a part of %operand, as bfloat16, in %operand_part."""
-    wide, narrow = f"<{lanes} x float>", f"<{lanes} x bfloat>"
+def _round() -> str:
+    """Return the functions that round vectors of float32: side by side, and paired."""
+    order = ", ".join(f"i32 {i}, i32 {i + 16}" for i in range(16))
+    return f"""
+define <8 x i32> @sam_tvm_rounded(<16 x float> %x) {{
+  %t = fptrunc <16 x float> %x to <16 x bfloat>
+  %r = bitcast <16 x bfloat> %t to <8 x i32>
+  ret <8 x i32> %r
+}}
+define <16 x i32> @sam_tvm_rounded_pair(<16 x float> %e, <16 x float> %o) {{
+  %a = fptrunc <16 x float> %e to <16 x bfloat>
+  %b = fptrunc <16 x float> %o to <16 x bfloat>
+  %v = shufflevector <16 x bfloat> %a, <16 x bfloat> %b, <32 x i32> <{order}>
+  %r = bitcast <32 x bfloat> %v to <16 x i32>
+  ret <16 x i32> %r
+}}
+"""
+
+
+def _bits(operand: str, part: int) -> str:
+    """Return what leaves a part of %operand in the high halves of %operand_part, as integers.
+
+    All but the last part are rounded half away from zero, which is one addition; the last is what
+    is left, and has eight bits. A NaN stays one in the last part.
+    """
     lines, rest = [], f"%{operand}"
     for p in range(part + 1):
-        lines.append(f"  %{operand}_{p} = fptrunc {wide} {rest} to {narrow}")
+        name = f"%{operand}_{p}"
+        lines.append(f"  {name}_b = bitcast <16 x float> {rest} to <16 x i32>")
+        if p == _PARTS - 1:
+            lines.append(f"  {name} = and <16 x i32> {name}_b, splat (i32 -65536)")
+            break
+        lines.append(f"  {name}_s = add <16 x i32> {name}_b, splat (i32 32768)")
+        lines.append(f"  {name} = and <16 x i32> {name}_s, splat (i32 -65536)")
         if p < part:
-            lines.append(f"  %{operand}_w{p} = fpext {narrow} %{operand}_{p} to {wide}")
-            lines.append(f"  %{operand}_r{p} = fsub {wide} {rest}, %{operand}_w{p}")
-            rest = f"%{operand}_r{p}"
+            lines.append(f"  {name}_f = bitcast <16 x i32> {name} to <16 x float>")
+            lines.append(f"  {name}_r = fsub <16 x float> {rest}, {name}_f")
+            rest = f"{name}_r"
     return "\n".join(lines)
 
 
 def _split(part: int) -> str:
     """Return the functions that cut a part off vectors of float32: side by side, and paired."""
-    order = ", ".join(f"i32 {i}, i32 {i + 16}" for i in range(16))
     return f"""
 define <8 x i32> @sam_tvm_part_{part}(<16 x float> %x) {{
-{_part(16, "x", part)}
-  %r = bitcast <16 x bfloat> %x_{part} to <8 x i32>
+{_bits("x", part)}
+  %h = lshr <16 x i32> %x_{part}, splat (i32 16)
+  %t = trunc <16 x i32> %h to <16 x i16>
+  %r = bitcast <16 x i16> %t to <8 x i32>
   ret <8 x i32> %r
 }}
 define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
-{_part(16, "e", part)}
-{_part(16, "o", part)}
-  %v = shufflevector <16 x bfloat> %e_{part}, <16 x bfloat> %o_{part}, <32 x i32> <{order}>
-  %r = bitcast <32 x bfloat> %v to <16 x i32>
+{_bits("e", part)}
+{_bits("o", part)}
+  %h = lshr <16 x i32> %e_{part}, splat (i32 16)
+  %r = or <16 x i32> %h, %o_{part}
   ret <16 x i32> %r
 }}
 """
@@ -219,7 +248,7 @@ def _text() -> str:
         parts += [_zero(*shape), _move("load", "tileloadd64", *shape)]
         parts += [_move("store", "tilestored64", *shape)]
         parts += [_multiply(*shape, listed) for listed in sorted(products)]
-    return "\n".join([*parts, *(_split(part) for part in range(_PARTS))])
+    return "\n".join([*parts, _round(), *(_split(part) for part in range(_PARTS))])
 
 
 def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
@@ -300,11 +329,16 @@ def multiply(
     )
 
 
-def part(number: int, values: Expr) -> Expr:
-    """Return a part of float32x16 as uint32x8."""
-    return tirx.call_extern("uint32x8", f"sam_tvm_part_{number}", values)
+def parts_of(count: int, values: Expr) -> list[Expr]:
+    """Return float32x16 as so many bfloat16 parts, each uint32x8: one is the rounded number."""
+    if count == 1:
+        return [tirx.call_extern("uint32x8", "sam_tvm_rounded", values)]
+    return [tirx.call_extern("uint32x8", f"sam_tvm_part_{p}", values) for p in range(count)]
 
 
-def pair_part(number: int, even: Expr, odd: Expr) -> Expr:
-    """Return a part of two float32x16 as uint32x16, `even` in the low halves."""
-    return tirx.call_extern("uint32x16", f"sam_tvm_pair_part_{number}", even, odd)
+def pair_parts(count: int, even: Expr, odd: Expr) -> list[Expr]:
+    """Return the parts of two float32x16, each uint32x16 with `even` in the low halves."""
+    if count == 1:
+        return [tirx.call_extern("uint32x16", "sam_tvm_rounded_pair", even, odd)]
+    names = [f"sam_tvm_pair_part_{p}" for p in range(count)]
+    return [tirx.call_extern("uint32x16", name, even, odd) for name in names]

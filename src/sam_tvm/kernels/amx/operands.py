@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.instructions import PANEL, TILE, pair_part, part
+from sam_tvm.kernels.amx.instructions import PANEL, TILE, pair_parts, parts_of
 from sam_tvm.kernels.bfloat16 import words_of
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer, product, substitute
@@ -206,9 +206,8 @@ class Rows:
             tirx.AllocBuffer(value),
             tirx.BufferStore(value, values, whole),
         ]
-        for p in range(self.parts):
+        for p, stored in enumerate(parts_of(self.parts, tirx.BufferLoad(value, whole))):
             to = tirx.Ramp(at + p * self.part_step, _int(1), _VECTOR // 2)
-            stored = part(p, tirx.BufferLoad(value, whole))
             stores.append(tirx.BufferStore(self.buffer, stored, [to]))
         return sequence(stores)
 
@@ -304,7 +303,7 @@ class SplitPanels:
         return tirx.Cast(f"float32x{TILE}", value) if self._c.panels.int8 else value
 
     def _pairs(self, even: Expr, odd: Expr) -> list[Expr]:
-        return [pair_part(p, even, odd) for p in range(self.parts)]
+        return pair_parts(self.parts, even, odd)
 
     def _put(self, target: Expr, values: list[Expr]) -> tirx.Stmt:
         stores = []

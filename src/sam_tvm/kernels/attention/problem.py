@@ -14,6 +14,7 @@ from sam_tvm.kernels.vectors import index
 
 BLOCK_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
 _BLOCK_KEYS, _TILE_KEYS = 192, 288  # keys per pass, in registers and in matrix tiles
+_LONG_PRODUCT = 64  # channels
 _TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold sums
 _STATE = 96 << 10  # float32 elements of queries and sums that one task keeps in the cache
 _TASKS = 16  # tasks that the parallel loop should have
@@ -201,10 +202,14 @@ class Shape:
 
 
 def tile_shape(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Shape:
-    """Return the shape of a kernel's tiles: matrix tiles where there are some and they fill."""
+    """Return the shape of a kernel's tiles: matrix tiles where there are some and they fill.
+
+    In float32, six products for one pay if they are long enough to make up for cutting the weights.
+    """
     sizes = [constant_value(size) for size in (attention.queries, attention.keys)]
-    if unit.tiles and bfloat16 and all(size is None or size >= _TILE_ROWS for size in sizes):
-        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1)
+    fills = all(size is None or size >= _TILE_ROWS for size in sizes)
+    if unit.tiles and fills and (bfloat16 or attention.depth >= _LONG_PRODUCT):
+        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1 if bfloat16 else 3)
     known = constant_value(divide_up(attention.queries, unit.lanes))
     vectors = BLOCK_VECTORS if known is None else min(BLOCK_VECTORS, known)
     return Shape(vectors, register_rows(unit), bfloat16, 0)

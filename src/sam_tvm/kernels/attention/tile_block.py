@@ -9,7 +9,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.exponential import exponential
-from sam_tvm.kernels.amx.instructions import BLOCK, TILE, pair_part
+from sam_tvm.kernels.amx.instructions import BLOCK, TILE, pair_parts
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
 from sam_tvm.kernels.attention.softmax import polynomial_degree
@@ -107,9 +107,9 @@ class TileBlock(Block):
     ) -> None:
         t, lanes, plan = self.plan.tile, self._lanes, self.plan
         at = step * t.width + v * lanes.count
-        for p in range(t.parts):
+        for p, stored in enumerate(pair_parts(t.parts, *weights)):
             to = at + p * (plan.value_words * t.width)
-            code.add(lanes.store(self.memory.weights, pair_part(p, *weights), to))
+            code.add(lanes.store(self.memory.weights, stored, to))
 
     def _sums(self, code: Code, sums: Expr, decays: list[Expr], count: Expr) -> None:
         plan, t, lanes, memory = self.plan, self.plan.tile, self._lanes, self.memory

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.instructions import pair_part, part
+from sam_tvm.kernels.amx.instructions import pair_parts, parts_of
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
 from sam_tvm.kernels.attention.queries import Head, row_starts
 from sam_tvm.kernels.loops import loop
@@ -49,9 +49,9 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
 
     def store(code: Code, value: Expr, at: Expr) -> None:
         value = code.name("value", value)
-        for p in range(plan.tile.parts):
+        for p, stored in enumerate(parts_of(plan.tile.parts, value)):
             to = tirx.Ramp(at + p * plan.key_part, index(1), words)
-            code.add(tirx.BufferStore(memory.keys, part(p, value), [to]))
+            code.add(tirx.BufferStore(memory.keys, stored, [to]))
 
     def one(k: Expr) -> tirx.Stmt:
         code = Code(lanes)
@@ -100,9 +100,10 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
             inner = Code(lanes)
             loaded = [inner.name("loaded", read(inner, row)) for row in rows]
             at = inner.bind("at", s * (lanes.count * plan.value_row) + k * _PAIRS)
-            for p in range(plan.tile.parts):
-                pairs = zip(loaded[::2], loaded[1::2], strict=True)
-                words = [inner.name("pair", pair_part(p, *pair), "uint32") for pair in pairs]
+            pairs = zip(loaded[::2], loaded[1::2], strict=True)
+            cut = [pair_parts(plan.tile.parts, *pair) for pair in pairs]
+            for p, of_pairs in enumerate(zip(*cut, strict=True)):
+                words = [inner.name("pair", word, "uint32") for word in of_pairs]
                 for c, column in enumerate(transpose(inner, words, "uint32")):
                     to = at + (p * plan.value_part + c * plan.value_row)
                     inner.add(lanes.store(memory.values, column, to))
@@ -155,9 +156,8 @@ def load_queries(
     scale = lanes.number(plan.attention.scale)
 
     def store(code: Code, even: Expr, odd: Expr, at: Expr) -> None:
-        for p in range(plan.tile.parts):
-            to = at + p * (plan.key_words * width)
-            code.add(lanes.store(target, pair_part(p, even, odd), to))
+        for p, stored in enumerate(pair_parts(plan.tile.parts, even, odd)):
+            code.add(lanes.store(target, stored, at + p * (plan.key_words * width)))
 
     def one_vector(v: Expr) -> tirx.Stmt:
         code = Code(lanes)

@@ -1,0 +1,163 @@
+"""Products in matrix tiles, where the CPU has them: which take them, their errors, their operands."""
+
+import numpy as np
+import pytest
+from relax_programs import Compiled, function, host_target, nodes, normal
+from test_panels import linear, operands, rounded
+from tvm import relax
+from tvm.ir import Call
+
+from sam_tvm.kernels import panels, streaming
+from sam_tvm.kernels.amx.instructions import products_of
+from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.target_features import vector_unit
+from sam_tvm.pipeline.instructions import requirements
+
+pytestmark = pytest.mark.skipif(not vector_unit(host_target()).tiles, reason="no AMX here")
+
+
+def calls(run: Compiled) -> set[str]:
+    """Names of the functions in LLVM IR that the scheduled functions call."""
+    found = nodes(run, Call)
+    return {c.args[0].value for c in found if getattr(c.op, "name", "") == "tirx.call_extern"}
+
+
+def uses_tiles(run: Compiled) -> bool:
+    return any("tiles_multiply" in name for name in calls(run))
+
+
+def rms(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
+@pytest.mark.parametrize("terms", [97, 1024, 4736])
+def test_float32_in_parts_errs_less_than_float32_itself(terms):
+    """Against a BLAS in float32, whose sums are as long."""
+    run = linear(host_target(), "float32", (130, terms), 70)
+    assert uses_tiles(run)
+    x, weight = normal(130, terms), normal(terms, 70, seed=1)
+    exact = x.astype("float64") @ weight.astype("float64")
+    error, plain = run(x, weight) - exact, x @ weight - exact
+    assert rms(error) <= rms(plain)
+    assert abs(error).max() <= 1.5 * abs(plain).max()
+
+
+@pytest.mark.parametrize("magnitude", [1e-25, 1e25])
+def test_parts_hold_numbers_of_any_size(magnitude):
+    run = linear(host_target(), "float32", (64, 64), 48)
+    x, weight = normal(64, 64) * np.float32(magnitude), normal(64, 48, seed=1)
+    exact = x.astype("float64") @ weight.astype("float64")
+    np.testing.assert_allclose(run(x, weight), exact, rtol=1e-4, atol=1e-6 * magnitude)
+
+
+def test_what_is_not_finite_shows_in_its_row_alone():
+    run = linear(host_target(), "float32", (64, 64), 48)
+    x, weight = normal(64, 64), normal(64, 48, seed=1)
+    x[3, 5], x[40, 6] = np.inf, np.nan
+    assert set(np.flatnonzero(~np.isfinite(run(x, weight)).all(1))) == {3, 40}
+
+
+def test_few_rows_of_float32_stay_in_registers():
+    assert not uses_tiles(linear(host_target(), "float32", (8, 64), 64))
+    assert uses_tiles(linear(host_target(), "bfloat16", (8, 64), 64))
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 33, 700])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_one_library_takes_any_number_of_rows(precision, rows):
+    run = linear(host_target(), precision, ("rows", 2176), 130)
+    assert uses_tiles(run)
+    x, weight = normal(rows, 2176), normal(2176, 130, seed=1)
+    a, b = operands(precision, x, weight)
+    np.testing.assert_allclose(run(x, weight), a @ b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("columns", [31, 192])
+def test_an_operand_rounded_before_gives_the_same_bits(columns):
+    form = panels_for(host_target(), "bfloat16")
+
+    def build(is_rounded):
+        def product(x, weight):
+            builder = relax.BlockBuilder.current()
+            packed = panels.pack(builder, weight, form)
+            x = panels.round_operand(builder, x) if is_rounded else x
+            return panels.matmul(builder, x, packed, columns, form)
+
+        return Compiled(function(product, ((75, 320), "float32"), ((320, columns), "float32")))
+
+    x, weight = normal(75, 320), normal(320, columns, seed=1)
+    np.testing.assert_array_equal(build(True)(x, weight), build(False)(x, weight))
+
+
+@pytest.mark.parametrize("columns", [96, 112, 100])
+def test_a_streamed_result_is_the_stored_one(columns, monkeypatch):
+    """Whole cache lines go past the caches; 100 columns make none."""
+
+    def build():
+        return linear(
+            host_target(), "bfloat16", (75, 320), columns, lambda y: relax.op.nn.relu(y)
+        )
+
+    x, weight = normal(75, 320), normal(320, columns, seed=1)
+    stored = build()
+    monkeypatch.setattr(streaming, "LARGE", 1)
+    streamed = build()
+    assert "sam_tvm_stream" not in calls(stored)
+    assert ("sam_tvm_stream" in calls(streamed)) == (columns != 100)
+    np.testing.assert_array_equal(streamed(x, weight), stored(x, weight))
+
+
+def test_a_streamed_result_is_rounded_like_any_other(monkeypatch):
+    form = panels_for(host_target(), "bfloat16")
+
+    def product(x, weight):
+        builder = relax.BlockBuilder.current()
+        y = panels.matmul(builder, x, panels.pack(builder, weight, form), 96, form)
+        return panels.round_operand(builder, y)
+
+    monkeypatch.setattr(streaming, "LARGE", 1)
+    run = Compiled(function(product, ((75, 320), "float32"), ((320, 96), "float32")))
+    assert "sam_tvm_stream_rounded" in calls(run)
+    x, weight = normal(75, 320), normal(320, 96, seed=1)
+    bits = run(x, weight).astype("uint32") << 16
+    exact = rounded(x) @ rounded(weight)
+    # Half a unit in the last of eight places, and the sum's own error.
+    np.testing.assert_allclose(bits.view("float32"), exact, rtol=2**-8, atol=1e-3)
+
+
+def test_large_results_of_other_loops_are_streamed_too(monkeypatch):
+    monkeypatch.setattr(streaming, "LARGE", 1)
+    shape = ((1, 6, 7, 64), "float32")
+    norm = Compiled(
+        function(
+            lambda x, g, b: relax.op.nn.layer_norm(x, g, b, [-1]),
+            shape,
+            ((64,), "float32"),
+            ((64,), "float32"),
+        )
+    )
+    assert {"sam_tvm_stream", "sam_tvm_stream_end"} <= calls(norm)
+    x, scale, shift = normal(1, 6, 7, 64), normal(64, seed=1), normal(64, seed=2)
+    wide = x.astype("float64")
+    centred = wide - wide.mean(-1, keepdims=True)
+    exact = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * scale + shift
+    np.testing.assert_allclose(norm(x, scale, shift), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_small_products_come_before_the_large_one():
+    small, large = products_of(3, 3)
+    assert large == ((0, 0),)
+    assert sorted(small) == [(0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]
+    assert products_of(1, 1) == (((0, 0),),)
+
+
+def test_a_library_asks_for_the_instructions():
+    assert {"amx-tile", "amx-bf16"} <= set(requirements(host_target())["instructions"])
+
+
+def test_what_tiles_take_is_decided_by_the_weight():
+    """Products of two activations have no panels."""
+    run = Compiled(
+        function(relax.op.matmul, ((4, 96, 64), "float32"), ((4, 64, 96), "float32"))
+    )
+    assert not uses_tiles(run)
