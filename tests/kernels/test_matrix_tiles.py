@@ -1,4 +1,4 @@
-"""Products in matrix tiles, where the CPU has them: which take them, their errors, their operands."""
+"""Products in matrix tiles, where the CPU has them: which take them, their errors, operands."""
 
 import numpy as np
 import pytest
@@ -94,9 +94,7 @@ def test_a_streamed_result_is_the_stored_one(columns, monkeypatch):
     """Whole cache lines go past the caches; 100 columns make none."""
 
     def build():
-        return linear(
-            host_target(), "bfloat16", (75, 320), columns, lambda y: relax.op.nn.relu(y)
-        )
+        return linear(host_target(), "bfloat16", (75, 320), columns, lambda y: relax.op.nn.relu(y))
 
     x, weight = normal(75, 320), normal(320, columns, seed=1)
     stored = build()
@@ -157,7 +155,5 @@ def test_a_library_asks_for_the_instructions():
 
 def test_what_tiles_take_is_decided_by_the_weight():
     """Products of two activations have no panels."""
-    run = Compiled(
-        function(relax.op.matmul, ((4, 96, 64), "float32"), ((4, 64, 96), "float32"))
-    )
+    run = Compiled(function(relax.op.matmul, ((4, 96, 64), "float32"), ((4, 64, 96), "float32")))
     assert not uses_tiles(run)

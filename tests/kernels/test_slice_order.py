@@ -1,11 +1,11 @@
 """Slices of a permuted result are taken first, each with a permutation of its own."""
 
 import numpy as np
+import tvm
 from relax_programs import function, host_target, normal, schedule
 from test_convolution_forms import operators
 from tvm import relax
 
-import tvm
 from sam_tvm.kernels.slice_order import slice_before_permutation
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sam_tvm.benchmark.process import Phase
+from sam_tvm.kernels.amx.instructions import tile_text
 
 # Many short ones: other work on the machine leaves some of them alone.
 REPEATS = 150
@@ -20,6 +21,7 @@ SECONDS_PER_REPEAT = 0.01
 FIRST_ITERATIONS = 100_000
 CACHE_LINE_FLOATS = 16  # threads write lines of their own
 FUNCTION = "sam_tvm.peak"
+FLOPS_OF_TILES = 4 * 2 * 16 * 16 * 32  # four products of tiles
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,34 @@ def loop(instruction: Instruction, accumulators: int) -> str:
     return "\n".join(lines)
 
 
+def tile_loop() -> str:
+    """LLVM IR of a function that multiplies and adds all matrix tiles, n times (`kernels.amx`)."""
+    products = (
+        f"call void @llvm.x86.tdpbf16ps(i8 {2 * r + c}, i8 {4 + r}, i8 {6 + c})"
+        for r in (0, 1)
+        for c in (0, 1)
+    )
+    lines = [
+        f"define float @{FUNCTION}(i64 %n, float %seed) {{",
+        "entry:",
+        "%permitted = call i32 @sam_tvm_tiles_permit()",
+        "%configured = call i32 @sam_tvm_tiles_configure()",
+        *(f"call void @llvm.x86.tilezero(i8 {register})" for register in range(8)),
+        "br label %loop",
+        "loop:",
+        "%i = phi i64 [0, %entry], [%next, %loop]",
+        *products,
+        "%next = add i64 %i, 1",
+        "%more = icmp ult i64 %next, %n",
+        "br i1 %more, label %loop, label %done",
+        "done:",
+        "%released = call i32 @sam_tvm_tiles_release()",
+        "ret float %seed",
+        "}",
+    ]
+    return tile_text() + "\n".join(lines)
+
+
 def compile_loop(text: str, threads: int, target: Any) -> Any:
     """A function (out (threads, 16) float32, n) that runs the IR's function in every thread."""
     import tvm
@@ -106,10 +136,16 @@ def compile_loop(text: str, threads: int, target: Any) -> Any:
 
 
 def measure(instruction: Instruction, accumulators: int, threads: int, target: Any) -> float:
-    """GFLOP/s of the fastest of `REPEATS` runs."""
+    """GFLOP/s of the fastest of `REPEATS` runs of a vector instruction."""
+    flops = instruction.flops_per_lane * instruction.lanes * accumulators
+    return measure_loop(loop(instruction, accumulators), flops, threads, target)
+
+
+def measure_loop(text: str, flops: int, threads: int, target: Any) -> float:
+    """GFLOP/s of the fastest of `REPEATS` runs of a loop with so many operations a step."""
     import tvm
 
-    function = compile_loop(loop(instruction, accumulators), threads, target)
+    function = compile_loop(text, threads, target)
     out = tvm.runtime.tensor(np.zeros((threads, CACHE_LINE_FLOATS), np.float32))
 
     def seconds(iterations: int) -> float:
@@ -121,8 +157,7 @@ def measure(instruction: Instruction, accumulators: int, threads: int, target: A
     rate = FIRST_ITERATIONS / seconds(FIRST_ITERATIONS)
     iterations = max(FIRST_ITERATIONS, int(rate * SECONDS_PER_REPEAT))
     fastest = min(seconds(iterations) for _ in range(REPEATS))
-    flops = instruction.flops_per_lane * instruction.lanes * accumulators * iterations * threads
-    return flops / fastest / 1e9
+    return flops * iterations * threads / fastest / 1e9
 
 
 @dataclass(frozen=True)
@@ -145,7 +180,9 @@ class MeasurePeak:
         accumulators = unit.registers * 3 // 4
         phase("measuring the peak")
         bfloat16 = None
-        if has_bfloat16(target):
+        if unit.tiles:
+            bfloat16 = measure_loop(tile_loop(), FLOPS_OF_TILES, self.threads, target)
+        elif has_bfloat16(target):
             bfloat16 = measure(bfloat16_dot_product(), accumulators, self.threads, target)
         single = measure(fused_multiply_add(unit.lanes), accumulators, self.threads, target)
         return {"float32": single, "bfloat16": bfloat16}

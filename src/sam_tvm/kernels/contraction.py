@@ -110,9 +110,7 @@ def classify(
     accumulator = Var("accumulated", stage.values[0].ty)
     panels = find_panels(stage, operands, program.analyzer)
     if panels is not None:
-        fused = _fuse(
-            program, stage, epilogue, flat, accumulator, operands, panels, keeps_terms
-        )
+        fused = _fuse(program, stage, epilogue, flat, accumulator, operands, panels, keeps_terms)
         contraction = _classify_fused(fused, accumulator, panels)
         if contraction is not None:
             return contraction

@@ -62,11 +62,7 @@ def _agrees(program: Program, first: Stage, stage: Stage, length: int, written: 
     for a, b in zip(first.axes[:length], own, strict=True):
         if not program.analyzer.can_prove_equal(a.extent, b.extent):
             return False
-    return all(
-        _reads_own_row(load, own)
-        for load in stage.reads()
-        if load.source in written
-    )
+    return all(_reads_own_row(load, own) for load in stage.reads() if load.source in written)
 
 
 def _reads_own_row(load: TensorLoad, prefix: tuple[Axis, ...]) -> bool:

@@ -315,7 +315,6 @@ class PairedY(DirectY):
             statements.append(tirx.BufferStore(self.buffer, pair, [target + position // 2]))
         return statements
 
-
     def _copy(self, source: Expr, target: Expr) -> tirx.Stmt:
         """Return what copies elements that were rounded before; they fill cache lines."""
 

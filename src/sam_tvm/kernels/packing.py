@@ -95,7 +95,11 @@ class _Packer(PyExprMutator):
         return False
 
     def _is_product_with_weight(self, call: relax.Expr | None) -> bool:
-        if not isinstance(call, relax.Call) or call.op != tvm.ir.Op.get("relax.matmul") or call.args[1] not in self.weights:
+        if (
+            not isinstance(call, relax.Call)
+            or call.op != tvm.ir.Op.get("relax.matmul")
+            or call.args[1] not in self.weights
+        ):
             return False
         x, weight = call.args[0].ty, call.args[1].ty
         if x.ndim < 2 or weight.ndim != 2 or str(x.dtype) != "float32":

@@ -129,7 +129,7 @@ def parse(function: tirx.PrimFunc) -> Program:
 
 
 def is_own_index(index: Expr, axis: Axis) -> bool:
-    """Tell whether an index is an axis' variable, or the 0 that stands for it if it has one step."""
+    """Tell whether an index is an axis' variable, or the 0 that stands for one of one step."""
     if isinstance(index, Var):
         return index.same_as(axis.var)
     return constant_value(index) == 0 and constant_value(axis.extent) == 1

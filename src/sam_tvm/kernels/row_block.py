@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from tvm import sym, tirx
-from tvm.ir import Expr, Var
+from tvm.ir import Expr
 
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integer

@@ -109,7 +109,6 @@ class _Streamer:
         put = stream(last.buffer, at, tirx.BufferLoad(register, [whole]))
         return sequence([tirx.AllocBuffer(register), fill, put])
 
-
     def edit_vector(self, store: tirx.BufferStore) -> tirx.Stmt:
         """Return what takes the place of the store of a vector."""
         index = store.indices[0]

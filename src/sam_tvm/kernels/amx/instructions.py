@@ -140,8 +140,7 @@ def _multiply(rows: int, columns: int, products: Sequence[Product]) -> str:
                 start = "%xp" if c == 0 else "%xq"
                 lines.append(f"  {name} = getelementptr i8, ptr {start}, i64 {offset}")
                 lines.append(
-                    f"  call void @llvm.x86.tileloadd64(i8 {_X + c}, ptr {name},"
-                    f" i64 {_PANEL_ROW})"
+                    f"  call void @llvm.x86.tileloadd64(i8 {_X + c}, ptr {name}, i64 {_PANEL_ROW})"
                 )
             held["x"] = j
         for n, r, c in _sums(rows, columns):
@@ -240,7 +239,8 @@ define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
 
 
 @functools.cache
-def _text() -> str:
+def tile_text() -> str:
+    """Return the LLVM IR of all functions."""
     shapes = [(r, c) for r in (1, TILES) for c in (1, TILES)]
     products = {p for y, x in ((_PARTS, 1), (_PARTS, _PARTS)) for p in products_of(y, x)}
     parts = [_PERMIT, _configure(), _DECLARATIONS, STREAM_TEXT]
@@ -253,7 +253,7 @@ def _text() -> str:
 
 def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
     """Make the functions, and those of more LLVM IR, known to the function around `body`."""
-    text = StringImm(_text() + more)
+    text = StringImm(tile_text() + more)
     return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)
 
 

@@ -75,9 +75,7 @@ class Block:
         return code.body()
 
     def _load_queries(self, at: Expr) -> tirx.Stmt:
-        return load_queries(
-            self.plan, self.memory.queries, at, self.head, self.first, self.vectors
-        )
+        return load_queries(self.plan, self.memory.queries, at, self.head, self.first, self.vectors)
 
     def end(self) -> tirx.Stmt:
         """Return what happens after the last pass."""
@@ -199,7 +197,7 @@ class Block:
             What earlier sums and totals are multiplied with, as their maximum was smaller.
 
         """
-        t, lanes, memory = self.plan.tile, self._lanes, self.memory
+        lanes, memory = self._lanes, self.memory
         lowest = lanes.number(-_INFINITY)
         bases, decays, totals = [], [], []
         for v, maximum in enumerate(maxima):

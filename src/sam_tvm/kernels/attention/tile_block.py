@@ -35,9 +35,7 @@ class TileBlock(Block):
         return self.slot * (plan.tile.parts * plan.key_words * plan.tile.width)
 
     def _load_queries(self, at: Expr) -> tirx.Stmt:
-        return load_queries(
-            self.plan, self.memory.queries, at, self.head, self.first, self.vectors
-        )
+        return load_queries(self.plan, self.memory.queries, at, self.head, self.first, self.vectors)
 
     def _multiply(
         self, y: tuple[Var, Expr, int, int], x: tuple[Var, Expr, int], steps: Expr
