@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from sam_tvm.benchmark.process import Phase
-from sam_tvm.kernels.amx.instructions import tile_text
 
 # Many short ones: other work on the machine leaves some of them alone.
 REPEATS = 150
@@ -94,6 +93,8 @@ def loop(instruction: Instruction, accumulators: int) -> str:
 
 def tile_loop() -> str:
     """LLVM IR of a function that multiplies and adds all matrix tiles, n times (`kernels.amx`)."""
+    from sam_tvm.kernels.amx.instructions import tile_text
+
     products = (
         f"call void @llvm.x86.tdpbf16ps(i8 {2 * r + c}, i8 {4 + r}, i8 {6 + c})"
         for r in (0, 1)
