@@ -33,9 +33,9 @@ def rms(error: np.ndarray) -> float:
 @pytest.mark.parametrize("terms", [97, 1024, 4736])
 def test_float32_in_parts_errs_less_than_float32_itself(terms):
     """Against a BLAS in float32, whose sums are as long."""
-    run = linear(host_target(), "float32", (130, terms), 70)
+    run = linear(host_target(), "float32", (260, terms), 70)
     assert uses_tiles(run)
-    x, weight = normal(130, terms), normal(terms, 70, seed=1)
+    x, weight = normal(260, terms), normal(terms, 70, seed=1)
     exact = x.astype("float64") @ weight.astype("float64")
     error, plain = run(x, weight) - exact, x @ weight - exact
     assert rms(error) <= rms(plain)
@@ -44,21 +44,21 @@ def test_float32_in_parts_errs_less_than_float32_itself(terms):
 
 @pytest.mark.parametrize("magnitude", [1e-25, 1e25])
 def test_parts_hold_numbers_of_any_size(magnitude):
-    run = linear(host_target(), "float32", (64, 64), 48)
-    x, weight = normal(64, 64) * np.float32(magnitude), normal(64, 48, seed=1)
+    run = linear(host_target(), "float32", (256, 64), 48)
+    x, weight = normal(256, 64) * np.float32(magnitude), normal(64, 48, seed=1)
     exact = x.astype("float64") @ weight.astype("float64")
     np.testing.assert_allclose(run(x, weight), exact, rtol=1e-4, atol=1e-6 * magnitude)
 
 
 def test_what_is_not_finite_shows_in_its_row_alone():
-    run = linear(host_target(), "float32", (64, 64), 48)
-    x, weight = normal(64, 64), normal(64, 48, seed=1)
+    run = linear(host_target(), "float32", (256, 64), 48)
+    x, weight = normal(256, 64), normal(64, 48, seed=1)
     x[3, 5], x[40, 6] = np.inf, np.nan
     assert set(np.flatnonzero(~np.isfinite(run(x, weight)).all(1))) == {3, 40}
 
 
 def test_few_rows_of_float32_stay_in_registers():
-    assert not uses_tiles(linear(host_target(), "float32", (8, 64), 64))
+    assert not uses_tiles(linear(host_target(), "float32", (255, 64), 64))
     assert uses_tiles(linear(host_target(), "bfloat16", (8, 64), 64))
 
 

@@ -32,7 +32,7 @@ from sam_tvm.kernels.streaming import end_of_stream, is_large, stream
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
-_FEWEST_ROWS = {True: 8, False: 64}  # by whether both operands are bfloat16
+_FEWEST_ROWS = {True: 8, False: 256}  # by whether both operands are bfloat16
 _PARTS = 3
 
 
@@ -49,10 +49,25 @@ def takes(contraction: Contraction) -> bool:
         return False
     if contraction.columns or Terms.of(contraction).count < TILE:
         return False
+    height = constant_value(_rows(contraction))
+    return height is None or height >= _FEWEST_ROWS[panels.pairs]
+
+
+def has_few_rows(contraction: Contraction) -> Expr | None:
+    """Return what tells at run time that `takes` would not; None if that is settled.
+
+    bfloat16 stored for the tiles is worth them for any number of rows that is not known.
+    """
+    rows = _rows(contraction)
+    if constant_value(rows) is not None or contraction.panels.pairs:
+        return None
+    return rows < _FEWEST_ROWS[False]
+
+
+def _rows(contraction: Contraction) -> Expr:
     rows = [axis.extent for axis in contraction.outer]
     rows += [contraction.row.extent] if contraction.row is not None else []
-    height = constant_value(sym.Analyzer().simplify(product(rows)))
-    return height is None or height >= _FEWEST_ROWS[panels.pairs]
+    return sym.Analyzer().simplify(product(rows))
 
 
 class TileProduct:
