@@ -43,3 +43,16 @@ def test_the_peak_is_one_that_a_cpu_can_have(target, monkeypatch):
     unit = vector_unit(target)
     gflops = peak.measure(peak.fused_multiply_add(unit.lanes), 12, 1, target)
     assert 0.1 < gflops < 2 * unit.lanes * MOST_UNITS * FASTEST_CLOCK_GHZ
+
+
+def test_the_loop_of_matrix_tiles_runs_in_every_thread(target, monkeypatch):
+    if not vector_unit(target).tiles:
+        pytest.skip("this CPU has no AMX")
+    function = peak.compile_loop(peak.tile_loop(), THREADS, target)
+    out = tvm.runtime.tensor(np.full((THREADS, peak.CACHE_LINE_FLOATS), 0.5, np.float32))
+    function(out, ITERATIONS)
+    assert out.numpy()[:, 0].tolist() == [0.5] * THREADS
+    monkeypatch.setattr(peak, "REPEATS", 9)
+    gflops = peak.measure_loop(peak.tile_loop(), peak.FLOPS_OF_TILES, 1, target)
+    # A product of tiles takes 16 cycles.
+    assert 0.1 < gflops < peak.FLOPS_OF_TILES / 4 / 16 * FASTEST_CLOCK_GHZ

@@ -8,7 +8,7 @@ from tvm import relax
 from tvm.ir import Call
 
 from sam_tvm.kernels import panels, streaming
-from sam_tvm.kernels.amx.instructions import products_of
+from sam_tvm.kernels.amx.parts import products_of
 from sam_tvm.kernels.panels import panels_for
 from sam_tvm.kernels.target_features import vector_unit
 from sam_tvm.pipeline.instructions import requirements

@@ -14,6 +14,7 @@ from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.blocking import choose_blocking
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
 from sam_tvm.kernels.amx.operands import Rows, SplitPanels, StoredPanels, Terms
+from sam_tvm.kernels.amx.parts import WHOLE, products_of
 from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
@@ -33,7 +34,6 @@ from sam_tvm.kernels.streaming import end_of_stream, is_large, stream
 _TASKS = 8
 _PANELS_PER_TASK = 2
 _FEWEST_ROWS = {True: 8, False: 256}  # by whether both operands are bfloat16
-_PARTS = 3
 
 
 def _int(value: int) -> Expr:
@@ -79,10 +79,10 @@ class TileProduct:
         self.columns = constant_value(contraction.lane.extent)
         self.panels = -(-self.columns // PANEL)
         self.terms = Terms.of(contraction)
-        self.y = Rows(contraction, self.terms, 1 if contraction.panels.pairs else _PARTS)
+        self.y = Rows(contraction, self.terms, 1 if contraction.panels.pairs else WHOLE)
         self.b = choose_blocking(constant_value(self.height), self.terms, self.y)
         self.x = self._panels()
-        self.products = tiles.products_of(self.y.parts, self.x.parts)
+        self.products = products_of(self.y.parts, self.x.parts)
         self.column_tiles = 1 if self.columns <= TILE else 2
         self.pass_sums, self.pass_allocation = scratch(_int(BLOCK * BLOCK), "float32", "pass_sums")
 
@@ -90,7 +90,7 @@ class TileProduct:
         form = self.c.panels
         if form.pairs and self.terms.count % (2 * TILE) == 0:
             return StoredPanels(self.c, self.terms)
-        parts = 1 if form.pairs or form.int8 else _PARTS
+        parts = 1 if form.pairs or form.int8 else WHOLE
         return SplitPanels(self.c, self.terms, _int(self.panels), parts)
 
     def _named(self, name: str, value: Expr, statements: list[tirx.Stmt]) -> Expr:

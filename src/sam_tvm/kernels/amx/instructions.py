@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tvm import tirx
 from tvm.ir import Expr, StringImm, Var
 
+from sam_tvm.kernels.amx.parts import WHOLE, Product, parts_text, products_of
 from sam_tvm.kernels.streaming import STREAM_TEXT
 from sam_tvm.kernels.vectors import index
 
@@ -24,9 +25,7 @@ _Y, _X = 4, 6
 _WORD = 4  # bytes
 _PANEL_ROW = PANEL * _WORD
 _PANEL_STEP = TILE * _PANEL_ROW
-_PARTS = 3  # bfloat16 numbers of 8 bits that hold the 24 bits of a float32
 
-Product = tuple[int, int]
 
 # Linux gives a process the tile registers when it asks (arch_prctl, ARCH_REQ_XCOMP_PERM): each
 # function asks, because a thread of whatever process loads the library may be the first.
@@ -38,21 +37,6 @@ define i32 @sam_tvm_tiles_permit() {
   ret i32 0
 }
 """
-
-
-def products_of(y_parts: int, x_parts: int) -> tuple[tuple[Product, ...], ...]:
-    """Return which parts of Y meet which of X: those that count, and those that are added first.
-
-    Part i is at most 2**-8i of the number: products beyond 2**-16 are below a float32's last bit.
-    All small ones go before the large ones (those of both first parts): each addition rounds the
-    sum, which is small as long as only they are in it. Neighbours share a part.
-    """
-    small = []
-    for i in range(y_parts):
-        columns = [j for j in range(x_parts) if 0 < i + j < _PARTS]
-        small += [(i, j) for j in (columns if i % 2 else columns[::-1])]
-    large = ((0, 0),)
-    return (tuple(small), large) if small else (large,)
 
 
 def _configure() -> str:
@@ -177,78 +161,17 @@ def multiply_name(rows: int, columns: int, products: Sequence[Product]) -> str:
     return f"sam_tvm_tiles_multiply_{rows}{columns}_{parts}"
 
 
-def _round() -> str:
-    """Return the functions that round vectors of float32: side by side, and paired."""
-    order = ", ".join(f"i32 {i}, i32 {i + 16}" for i in range(16))
-    return f"""
-define <8 x i32> @sam_tvm_rounded(<16 x float> %x) {{
-  %t = fptrunc <16 x float> %x to <16 x bfloat>
-  %r = bitcast <16 x bfloat> %t to <8 x i32>
-  ret <8 x i32> %r
-}}
-define <16 x i32> @sam_tvm_rounded_pair(<16 x float> %e, <16 x float> %o) {{
-  %a = fptrunc <16 x float> %e to <16 x bfloat>
-  %b = fptrunc <16 x float> %o to <16 x bfloat>
-  %v = shufflevector <16 x bfloat> %a, <16 x bfloat> %b, <32 x i32> <{order}>
-  %r = bitcast <32 x bfloat> %v to <16 x i32>
-  ret <16 x i32> %r
-}}
-"""
-
-
-def _bits(operand: str, part: int) -> str:
-    """Return what leaves a part of %operand in the high halves of %operand_part, as integers.
-
-    All but the last part are rounded half away from zero, which is one addition; the last is what
-    is left, and has eight bits. A NaN stays one in the last part.
-    """
-    lines, rest = [], f"%{operand}"
-    for p in range(part + 1):
-        name = f"%{operand}_{p}"
-        lines.append(f"  {name}_b = bitcast <16 x float> {rest} to <16 x i32>")
-        if p == _PARTS - 1:
-            lines.append(f"  {name} = and <16 x i32> {name}_b, splat (i32 -65536)")
-            break
-        lines.append(f"  {name}_s = add <16 x i32> {name}_b, splat (i32 32768)")
-        lines.append(f"  {name} = and <16 x i32> {name}_s, splat (i32 -65536)")
-        if p < part:
-            lines.append(f"  {name}_f = bitcast <16 x i32> {name} to <16 x float>")
-            lines.append(f"  {name}_r = fsub <16 x float> {rest}, {name}_f")
-            rest = f"{name}_r"
-    return "\n".join(lines)
-
-
-def _split(part: int) -> str:
-    """Return the functions that cut a part off vectors of float32: side by side, and paired."""
-    return f"""
-define <8 x i32> @sam_tvm_part_{part}(<16 x float> %x) {{
-{_bits("x", part)}
-  %h = lshr <16 x i32> %x_{part}, splat (i32 16)
-  %t = trunc <16 x i32> %h to <16 x i16>
-  %r = bitcast <16 x i16> %t to <8 x i32>
-  ret <8 x i32> %r
-}}
-define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
-{_bits("e", part)}
-{_bits("o", part)}
-  %h = lshr <16 x i32> %e_{part}, splat (i32 16)
-  %r = or <16 x i32> %h, %o_{part}
-  ret <16 x i32> %r
-}}
-"""
-
-
 @functools.cache
 def tile_text() -> str:
     """Return the LLVM IR of all functions."""
     shapes = [(r, c) for r in (1, TILES) for c in (1, TILES)]
-    products = {p for y, x in ((_PARTS, 1), (_PARTS, _PARTS)) for p in products_of(y, x)}
+    products = {p for y, x in ((WHOLE, 1), (WHOLE, WHOLE)) for p in products_of(y, x)}
     parts = [_PERMIT, _configure(), _DECLARATIONS, STREAM_TEXT]
     for shape in shapes:
         parts += [_zero(*shape), _move("load", "tileloadd64", *shape)]
         parts += [_move("store", "tilestored64", *shape)]
         parts += [_multiply(*shape, listed) for listed in sorted(products)]
-    return "\n".join([*parts, _round(), *(_split(part) for part in range(_PARTS))])
+    return "\n".join([*parts, parts_text()])
 
 
 def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
@@ -327,18 +250,3 @@ def multiply(
         index(x_part) * _WORD,
         index(steps),
     )
-
-
-def parts_of(count: int, values: Expr) -> list[Expr]:
-    """Return float32x16 as so many bfloat16 parts, each uint32x8: one is the rounded number."""
-    if count == 1:
-        return [tirx.call_extern("uint32x8", "sam_tvm_rounded", values)]
-    return [tirx.call_extern("uint32x8", f"sam_tvm_part_{p}", values) for p in range(count)]
-
-
-def pair_parts(count: int, even: Expr, odd: Expr) -> list[Expr]:
-    """Return the parts of two float32x16, each uint32x16 with `even` in the low halves."""
-    if count == 1:
-        return [tirx.call_extern("uint32x16", "sam_tvm_rounded_pair", even, odd)]
-    names = [f"sam_tvm_pair_part_{p}" for p in range(count)]
-    return [tirx.call_extern("uint32x16", name, even, odd) for name in names]

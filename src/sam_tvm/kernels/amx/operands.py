@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.instructions import PANEL, TILE, pair_parts, parts_of
+from sam_tvm.kernels.amx.instructions import PANEL, TILE
+from sam_tvm.kernels.amx.parts import pair_parts, parts_of
 from sam_tvm.kernels.bfloat16 import words_of
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer, product, substitute

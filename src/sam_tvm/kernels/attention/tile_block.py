@@ -9,7 +9,8 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.exponential import exponential
-from sam_tvm.kernels.amx.instructions import BLOCK, TILE, pair_parts
+from sam_tvm.kernels.amx.instructions import BLOCK, TILE
+from sam_tvm.kernels.amx.parts import pair_parts, products_of
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
 from sam_tvm.kernels.attention.softmax import polynomial_degree
@@ -27,7 +28,7 @@ class TileBlock(Block):
 
     @property
     def _products(self) -> tuple:
-        return tiles.products_of(self.plan.tile.parts, self.plan.tile.parts)
+        return products_of(self.plan.tile.parts, self.plan.tile.parts)
 
     @property
     def _queries_start(self) -> Expr:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.instructions import pair_parts, parts_of
+from sam_tvm.kernels.amx.parts import pair_parts, parts_of
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
 from sam_tvm.kernels.attention.queries import Head, row_starts
 from sam_tvm.kernels.loops import loop
