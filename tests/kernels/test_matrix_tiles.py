@@ -72,23 +72,6 @@ def test_one_library_takes_any_number_of_rows(precision, rows):
     np.testing.assert_allclose(run(x, weight), a @ b, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("columns", [31, 192])
-def test_an_operand_rounded_before_gives_the_same_bits(columns):
-    form = panels_for(host_target(), "bfloat16")
-
-    def build(is_rounded):
-        def product(x, weight):
-            builder = relax.BlockBuilder.current()
-            packed = panels.pack(builder, weight, form)
-            x = panels.round_operand(builder, x) if is_rounded else x
-            return panels.matmul(builder, x, packed, columns, form)
-
-        return Compiled(function(product, ((75, 320), "float32"), ((320, columns), "float32")))
-
-    x, weight = normal(75, 320), normal(320, columns, seed=1)
-    np.testing.assert_array_equal(build(True)(x, weight), build(False)(x, weight))
-
-
 @pytest.mark.parametrize("columns", [96, 112, 100])
 def test_a_streamed_result_is_the_stored_one(columns, monkeypatch):
     """Whole cache lines go past the caches; 100 columns make none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tvm
@@ -10,6 +12,7 @@ from tvm import relax
 
 from sam_tvm.kernels import packing
 from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.target_features import computes_bfloat16
 
 
 def packed(build, *inputs, num_input=1):
@@ -56,3 +59,27 @@ def test_a_function_that_does_not_say_where_parameters_begin_is_left_alone():
     module = function(product, ((8, 32), "float32"), ((48, 32), "float32"))
     after = packing.pack_weights(panels_for(host_target(), "float32"))(module)
     tvm.ir.assert_structural_equal(after, module)
+
+
+@pytest.mark.skipif(not computes_bfloat16(host_target()), reason="no AVX-512 here")
+def test_a_hidden_layer_is_rounded_where_it_is_made():
+    """Its maker stores half as much; the input, which nothing here makes, is left alone."""
+
+    def hidden(x, first, second):
+        y = relax.op.nn.gelu(relax.op.matmul(x, first))
+        return relax.op.matmul(y, second)
+
+    shapes = (((70, 32), "float32"), ((32, 64), "float32"), ((64, 48), "float32"))
+    module = function(hidden, *shapes)
+    module["main"] = module["main"].with_attr("num_input", 1)
+    module = packing.pack_weights(panels_for(host_target(), "bfloat16"))(module)
+    names = [var.name_hint for var in module.get_global_vars()]
+    assert len([name for name in names if name.startswith("round")]) == 1
+    x, first, second = normal(70, 32), normal(32, 64, seed=1), normal(64, 48, seed=2)
+    result = Compiled(module)(x, first, second)
+    y = x.astype("float64") @ first
+    y = y * (0.5 + 0.5 * np.vectorize(math.erf)(y / math.sqrt(2)))
+    exact = y @ second
+    # Roundings of 2**-9 at most of both operands of either product, added up like random numbers.
+    assert np.abs(result - exact).max() <= 2**-7 * np.abs(y).max() * math.sqrt(64) * 3
+    assert np.sqrt(np.mean((result - exact) ** 2)) <= 2**-7 * np.sqrt(np.mean(exact**2))

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import tvm
 from relax_programs import Compiled, function, host_target, normal, runnable_targets
 from tvm import relax
 
@@ -10,8 +11,11 @@ from sam_tvm.kernels.target_features import computes_bfloat16
 
 HOST, *OTHERS = runnable_targets()
 PRECISIONS = [(HOST, "float32"), *((target, "float32") for target in OTHERS)]
-if computes_bfloat16(host_target()):
-    PRECISIONS.append((HOST, "bfloat16"))
+PRECISIONS += [
+    (target, "bfloat16")
+    for target in (HOST, *OTHERS)
+    if computes_bfloat16(tvm.target.Target(target))
+]
 needs_bfloat16 = pytest.mark.skipif(not computes_bfloat16(host_target()), reason="no AVX-512 here")
 
 
@@ -93,6 +97,27 @@ def test_bias_gelu_and_residual_join_the_product(target, precision):
         assert close_to(result, exact, 25)
     else:  # a short polynomial: 4e-5 of hidden units, which are below 20 here
         assert np.abs(result - exact).max() <= 4e-5 * 20
+
+
+@pytest.mark.parametrize(("target", "precision"), PRECISIONS, ids=label)
+@pytest.mark.parametrize("columns", [31, 192])
+def test_an_operand_rounded_before_gives_the_same_bits(target, precision, columns):
+    if precision != "bfloat16":
+        pytest.skip("float32 is not rounded")
+    form = packing.panels_for(target, precision)
+
+    def build(is_rounded):
+        def product(x, weight):
+            builder = relax.BlockBuilder.current()
+            packed = packing.pack(builder, weight, form)
+            x = packing.round_operand(builder, x) if is_rounded else x
+            return packing.matmul(builder, x, packed, columns, form)
+
+        shapes = (((75, 320), "float32"), ((320, columns), "float32"))
+        return Compiled(function(product, *shapes), target)
+
+    x, weight = normal(75, 320), normal(320, columns, seed=1)
+    np.testing.assert_array_equal(build(True)(x, weight), build(False)(x, weight))
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, strides, dilation) -> np.ndarray:
