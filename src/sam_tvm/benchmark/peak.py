@@ -53,6 +53,20 @@ def bfloat16_dot_product() -> Instruction:
     return Instruction(name, 16, "<32 x bfloat>", 4, sum_first=True)
 
 
+def _counted(*steps: str) -> list[str]:
+    """The lines of a loop that runs the steps n times, from the block `entry` to `done`."""
+    return [
+        "br label %loop",
+        "loop:",
+        "%i = phi i64 [0, %entry], [%next, %loop]",
+        *steps,
+        "%next = add i64 %i, 1",
+        "%more = icmp ult i64 %next, %n",
+        "br i1 %more, label %loop, label %done",
+        "done:",
+    ]
+
+
 def loop(instruction: Instruction, accumulators: int) -> str:
     """LLVM IR of a function that runs the instruction on each accumulator, n times."""
     vector = f"<{instruction.lanes} x float>"
@@ -74,15 +88,10 @@ def loop(instruction: Instruction, accumulators: int) -> str:
         f"%all = shufflevector {vector} %first, {vector} poison,"
         f" <{instruction.lanes} x i32> zeroinitializer",
         f"%x = bitcast {vector} %all to {operand}",
-        "br label %loop",
-        "loop:",
-        "%i = phi i64 [0, %entry], [%next, %loop]",
-        *(f"%a{j} = phi {vector} [zeroinitializer, %entry], [%b{j}, %loop]" for j in indices),
-        *(f"%b{j} = call {vector} @{name}({arguments(f'%a{j}')})" for j in indices),
-        "%next = add i64 %i, 1",
-        "%more = icmp ult i64 %next, %n",
-        "br i1 %more, label %loop, label %done",
-        "done:",
+        *_counted(
+            *(f"%a{j} = phi {vector} [zeroinitializer, %entry], [%b{j}, %loop]" for j in indices),
+            *(f"%b{j} = call {vector} @{name}({arguments(f'%a{j}')})" for j in indices),
+        ),
         *(f"%s{j} = fadd {vector} {'%b0' if j == 1 else f'%s{j - 1}'}, %b{j}" for j in indices[1:]),
         f"%r = extractelement {vector} %s{accumulators - 1}, i64 0",
         "ret float %r",
@@ -106,14 +115,7 @@ def tile_loop() -> str:
         "%permitted = call i32 @sam_tvm_tiles_permit()",
         "%configured = call i32 @sam_tvm_tiles_configure()",
         *(f"call void @llvm.x86.tilezero(i8 {register})" for register in range(8)),
-        "br label %loop",
-        "loop:",
-        "%i = phi i64 [0, %entry], [%next, %loop]",
-        *products,
-        "%next = add i64 %i, 1",
-        "%more = icmp ult i64 %next, %n",
-        "br i1 %more, label %loop, label %done",
-        "done:",
+        *_counted(*products),
         "%released = call i32 @sam_tvm_tiles_release()",
         "ret float %seed",
         "}",

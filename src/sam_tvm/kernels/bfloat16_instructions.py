@@ -18,7 +18,7 @@ from sam_tvm.kernels.rewriting import editing_pass
 
 _PRAGMA = "pragma_import_llvm"
 
-_HARDWARE = """
+HARDWARE = """
 declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
 define <16 x float> @sam_tvm_dot_pairs(<16 x float> %sum, <16 x i32> %y, <16 x i32> %x) {
   %a = bitcast <16 x i32> %y to <32 x bfloat>
@@ -108,7 +108,7 @@ define i32 @sam_tvm_round_pair(float %even, float %odd) {
 
 def import_instructions(body: tirx.Stmt) -> tirx.Stmt:
     """Make the functions known to the function around `body`."""
-    return tirx.AttrStmt(tirx.IntImm("int32", 0), _PRAGMA, StringImm(_HARDWARE), body)
+    return tirx.AttrStmt(tirx.IntImm("int32", 0), _PRAGMA, StringImm(HARDWARE), body)
 
 
 def in_software() -> tvm.ir.transform.Pass:
@@ -117,6 +117,6 @@ def in_software() -> tvm.ir.transform.Pass:
 
 
 def _software(statement: tirx.AttrStmt) -> tirx.Stmt:
-    if statement.attr_key != _PRAGMA or statement.value.value != _HARDWARE:
+    if statement.attr_key != _PRAGMA or statement.value.value != HARDWARE:
         return statement
     return tirx.AttrStmt(statement.node, _PRAGMA, StringImm(_SOFTWARE), statement.body)

@@ -169,20 +169,19 @@ class Propagation:
         moved = self._moved.get(x)
         if moved is None or not keeps_rows(moved.steps):
             return None
+        operands = [moved.base, *(self._look_up(other) for other in others)]
         if operator_name(call) == _NORM:
-            if [int(axis) % len(x.ty.shape) for axis in call.attrs.axes] != [len(x.ty.shape) - 1]:
+            attrs, rank = call.attrs, len(x.ty.shape)
+            if [int(axis) % rank for axis in attrs.axes] != [rank - 1]:
                 return None
-        elif others[0] not in self._parameters or others[0].ty.ndim != 2:
-            return None
-        others = [self._look_up(other) for other in others]
-        op_attrs = call.attrs
-        if operator_name(call) == _NORM:
-            rank = len(shape_of(moved.base))
+            last = [len(shape_of(moved.base)) - 1]
             result = relax.op.nn.layer_norm(
-                moved.base, *others, [rank - 1], op_attrs.epsilon, op_attrs.center, op_attrs.scale
+                *operands, last, attrs.epsilon, attrs.center, attrs.scale
             )
+        elif others[0] in self._parameters and others[0].ty.ndim == 2:
+            result = relax.op.matmul(*operands)
         else:
-            result = relax.op.matmul(moved.base, others[0])
+            return None
         return moved.with_rows(self._emit(result))
 
     def _reduction(self, call: relax.Call) -> Moved | None:

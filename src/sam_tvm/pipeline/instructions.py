@@ -18,7 +18,8 @@ from sam_tvm.runtime.instructions import architecture, host_instructions
 _EMITTED = {
     "x86_64": re.compile(
         r"ssse3|sse[34].*|avx(?!10).*|fma4?|f16c|xop|bmi2?|tbm|lzcnt|popcnt|movbe|gfni"
-        r"|amx-(tile|bf16)|egpr|ndd|nf|ccmp|cf|zu|ppx|push2pop2"  # APX
+        r"|amx-(tile|bf16)"
+        r"|egpr|ndd|nf|ccmp|cf|zu|ppx|push2pop2"  # APX
     ),
     "aarch64": re.compile(
         r"neon|fullfp16|fp16fml|dotprod|i8mm|bf16|f32mm|f64mm|rdm|complxnum|jsconv|fptoint"

@@ -39,6 +39,11 @@ define i32 @sam_tvm_tiles_permit() {
 """
 
 
+def spread(words: int) -> int:
+    """Return a row length of whole tiles, an odd number of cache lines, so that rows spread."""
+    return (words // TILE // 2 * 2 + 1) * TILE
+
+
 def _configure() -> str:
     """Return the function that gives every register 16 rows of 64 bytes."""
     rows = [0x1010101010101010, 0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.instructions import PANEL, TILE
+from sam_tvm.kernels.amx.instructions import PANEL, TILE, spread
 from sam_tvm.kernels.amx.parts import pair_parts, parts_of
 from sam_tvm.kernels.bfloat16 import words_of
 from sam_tvm.kernels.contraction import Contraction
@@ -101,16 +101,11 @@ class Rows:
     def words(self, rows: int, steps: int, passes: int) -> int:
         """Return the size of a block of rows, for passes of so many steps."""
         taps = math.prod(constant_value(axis.extent) for axis in self._taps)
-        return taps * passes * self.parts * self._pixels_of(rows) * self._cell_words(steps)
-
-    @staticmethod
-    def _cell_words(steps: int) -> int:
-        """Return words of a pixel: an odd number of cache lines, so that they spread."""
-        return (steps // 2 * 2 + 1) * TILE
+        return taps * passes * self.parts * self._pixels_of(rows) * spread(steps * TILE)
 
     def allocate(self, rows: int, steps: int, passes: int) -> list[tirx.Stmt]:
         """Return what declares the memory of a block."""
-        self._steps, self._passes, self._cell = steps, passes, self._cell_words(steps)
+        self._steps, self._passes, self._cell = steps, passes, spread(steps * TILE)
         self.row_step = self._rows_apart * self._cell
         self.part_step = self._pixels_of(rows) * self._cell
         size = _int(self.words(rows, steps, passes))
@@ -287,7 +282,7 @@ class SplitPanels:
             return self._put(target, [_some(self._c.x.source, source + number * PANEL, TILE)])
         even = self._term(source + number * (2 * PANEL))
         odd = self._term(source + number * (2 * PANEL) + PANEL)
-        return self._put(target, self._pairs(even, odd))
+        return self._put(target, pair_parts(self.parts, even, odd))
 
     def _last(self, source: Expr, target: Expr, number: int) -> tirx.Stmt:
         """Return what stores a vector of pairs of which one term or none is there."""
@@ -295,16 +290,14 @@ class SplitPanels:
         nothing = tirx.Broadcast(tirx.FloatImm("float32", 0.0), TILE)
         is_there = not self._c.panels.pairs and 2 * number < self._terms.count
         if is_there:
-            return self._put(target, self._pairs(self._term(source + number * 2 * PANEL), nothing))
+            term = self._term(source + number * 2 * PANEL)
+            return self._put(target, pair_parts(self.parts, term, nothing))
         words = tirx.Broadcast(tirx.const(0, "uint32"), TILE)
         return self._put(target, [words] * self.parts)
 
     def _term(self, at: Expr) -> Expr:
         value = _some(self._c.x.source, at, TILE)
         return tirx.Cast(f"float32x{TILE}", value) if self._c.panels.int8 else value
-
-    def _pairs(self, even: Expr, odd: Expr) -> list[Expr]:
-        return pair_parts(self.parts, even, odd)
 
     def _put(self, target: Expr, values: list[Expr]) -> tirx.Stmt:
         stores = []

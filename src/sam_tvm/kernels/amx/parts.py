@@ -9,6 +9,9 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.ir import Expr
 
+from sam_tvm.kernels.bfloat16 import pair_lanes, round_pairs
+from sam_tvm.kernels.bfloat16_instructions import HARDWARE
+
 WHOLE = 3  # parts that hold a float32
 
 Product = tuple[int, int]
@@ -27,25 +30,6 @@ def products_of(y_parts: int, x_parts: int) -> tuple[tuple[Product, ...], ...]:
         small += [(i, j) for j in (columns if i % 2 else columns[::-1])]
     large = ((0, 0),)
     return (tuple(small), large) if small else (large,)
-
-
-def _round() -> str:
-    """Return the functions that round vectors of float32: side by side, and paired."""
-    order = ", ".join(f"i32 {i}, i32 {i + 16}" for i in range(16))
-    return f"""
-define <8 x i32> @sam_tvm_rounded(<16 x float> %x) {{
-  %t = fptrunc <16 x float> %x to <16 x bfloat>
-  %r = bitcast <16 x bfloat> %t to <8 x i32>
-  ret <8 x i32> %r
-}}
-define <16 x i32> @sam_tvm_rounded_pair(<16 x float> %e, <16 x float> %o) {{
-  %a = fptrunc <16 x float> %e to <16 x bfloat>
-  %b = fptrunc <16 x float> %o to <16 x bfloat>
-  %v = shufflevector <16 x bfloat> %a, <16 x bfloat> %b, <32 x i32> <{order}>
-  %r = bitcast <32 x bfloat> %v to <16 x i32>
-  ret <16 x i32> %r
-}}
-"""
 
 
 def _bits(operand: str, part: int) -> str:
@@ -92,19 +76,19 @@ define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
 
 def parts_text() -> str:
     """Return the functions that round and cut, in LLVM IR."""
-    return "\n".join([_round(), *(_split(part) for part in range(WHOLE))])
+    return "\n".join([HARDWARE, *(_split(part) for part in range(WHOLE))])
 
 
 def parts_of(count: int, values: Expr) -> list[Expr]:
     """Return float32x16 as so many bfloat16 parts, each uint32x8: one is the rounded number."""
     if count == 1:
-        return [tirx.call_extern("uint32x8", "sam_tvm_rounded", values)]
+        return [round_pairs(values)]
     return [tirx.call_extern("uint32x8", f"sam_tvm_part_{p}", values) for p in range(count)]
 
 
 def pair_parts(count: int, even: Expr, odd: Expr) -> list[Expr]:
     """Return the parts of two float32x16, each uint32x16 with `even` in the low halves."""
     if count == 1:
-        return [tirx.call_extern("uint32x16", "sam_tvm_rounded_pair", even, odd)]
+        return [pair_lanes(even, odd)]
     names = [f"sam_tvm_pair_part_{p}" for p in range(count)]
     return [tirx.call_extern("uint32x16", name, even, odd) for name in names]

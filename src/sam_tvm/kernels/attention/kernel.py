@@ -17,7 +17,7 @@ from sam_tvm.kernels.amx.exponential import exponential_text
 from sam_tvm.kernels.attention import keys, tile_operands
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import Memory, Plan
-from sam_tvm.kernels.attention.problem import Attention, Tile, choose_tile
+from sam_tvm.kernels.attention.problem import Attention, Shape, Tile, choose_tile
 from sam_tvm.kernels.attention.queries import Head
 from sam_tvm.kernels.attention.softmax import COEFFICIENTS
 from sam_tvm.kernels.attention.tile_block import TileBlock
@@ -61,7 +61,7 @@ def attention_function(
     return finished(parameters, with_instructions(code.body(), plan.tile), RULE)
 
 
-def with_instructions(body: tirx.Stmt, tile: Tile) -> tirx.Stmt:
+def with_instructions(body: tirx.Stmt, tile: Tile | Shape) -> tirx.Stmt:
     """Return a kernel's body with the instructions that its tiles need."""
     if tile.parts:
         text = exponential_text(COEFFICIENTS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.instructions import TILE
+from sam_tvm.kernels.amx.instructions import TILE, spread
 from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
 from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair
 from sam_tvm.kernels.expressions import constant_value
@@ -84,7 +84,7 @@ class Plan:
     @property
     def key_row(self) -> int:
         """Words from key to key in scratch; in tiles an odd number of cache lines."""
-        return self.key_words // (2 * TILE) * 2 * TILE + TILE if self.tile.parts else self.key_words
+        return spread(self.key_words) if self.tile.parts else self.key_words
 
     @property
     def key_part(self) -> int:
@@ -94,7 +94,7 @@ class Plan:
     @property
     def value_row(self) -> int:
         """Words from channel to channel of the values in tiles."""
-        return self.value_words // (2 * TILE) * 2 * TILE + TILE
+        return spread(self.value_words)
 
     @property
     def value_part(self) -> int:

@@ -143,7 +143,7 @@ class Tile:
 
 def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
     """Return the tile for a vector unit."""
-    shape = tile_shape(attention, unit, bfloat16)
+    shape = tile_shape(attention.queries, attention.keys, attention.depth, unit, bfloat16)
     vectors = shape.vectors
     total = divide_up(attention.queries, unit.lanes)
     known = constant_value(total)
@@ -201,16 +201,16 @@ class Shape:
         return Tile(lanes, self.vectors, self.rows, *sizes, self.bfloat16, self.parts)
 
 
-def tile_shape(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Shape:
+def tile_shape(queries: Expr, keys: Expr, depth: int, unit: VectorUnit, bfloat16: bool) -> Shape:
     """Return the shape of a kernel's tiles: matrix tiles where there are some and they fill.
 
     In float32, six products for one pay if they are long enough to make up for cutting the weights.
     """
-    sizes = [constant_value(size) for size in (attention.queries, attention.keys)]
+    sizes = [constant_value(size) for size in (queries, keys)]
     fills = all(size is None or size >= _TILE_ROWS for size in sizes)
-    if unit.tiles and fills and (bfloat16 or attention.depth >= _LONG_PRODUCT):
+    if unit.tiles and fills and (bfloat16 or depth >= _LONG_PRODUCT):
         return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1 if bfloat16 else 3)
-    known = constant_value(divide_up(attention.queries, unit.lanes))
+    known = constant_value(divide_up(queries, unit.lanes))
     vectors = BLOCK_VECTORS if known is None else min(BLOCK_VECTORS, known)
     return Shape(vectors, register_rows(unit), bfloat16, 0)
 

@@ -18,7 +18,7 @@ from sam_tvm.kernels.attention.plan import Plan
 from sam_tvm.kernels.attention.problem import (
     Attention,
     Operand,
-    Tile,
+    Shape,
     slots_for,
     tile_shape,
     unknown_whole,
@@ -117,6 +117,7 @@ def windowed_function(heads: int, depth: int, unit: VectorUnit, bfloat16: bool) 
     output = tirx.decl_buffer((rows, width), "float32", "output")
     code = Code(Lanes(unit.lanes))
     flat = [flat_view(tensor, code) for tensor in (qkv, table, output)]
+    shape = tile_shape(longest, longest, depth, unit, bfloat16)
 
     def operand(argument: int, offset: int, row: int) -> TableOperand:
         strides = (index(0), index(depth), index(row), index(1))
@@ -143,12 +144,11 @@ def windowed_function(heads: int, depth: int, unit: VectorUnit, bfloat16: bool) 
             scale=depth**-0.5,
             causal=None,
         )
-        used.append(_attend(inner, attention, flat, (window, head), unit, bfloat16))
+        _attend(inner, attention, flat, (window, head), unit.lanes, shape)
         return inner.body()
 
-    used: list[Tile] = []
     code.add(loop(count * heads, task, "task", tirx.ForKind.PARALLEL))
-    return finished([qkv, table, output], with_instructions(code.body(), used[0]), RULE)
+    return finished([qkv, table, output], with_instructions(code.body(), shape), RULE)
 
 
 def _length(code: Code, table: Var, window: Expr, longest: Expr) -> Expr:
@@ -171,16 +171,15 @@ def _attend(
     attention: Attention,
     flat: list[Var],
     head: tuple[Expr, Expr],
-    unit: VectorUnit,
-    bfloat16: bool,
-) -> Tile:
+    lanes: int,
+    shape: Shape,
+) -> None:
     """Add a window's attention for one head: as many blocks of queries at a time as memory has."""
-    shape = tile_shape(attention, unit, bfloat16)
-    vectors = divide_up(attention.queries, unit.lanes)
+    vectors = divide_up(attention.queries, lanes)
     whole = code.bind("whole", unknown_whole(vectors, shape.vectors))
-    slots = slots_for(unit.lanes * shape.vectors, attention)
+    slots = slots_for(lanes * shape.vectors, attention)
     groups = code.bind("groups", tirx.max(divide_up(whole, slots), index(1)))
-    tile = shape.tile(unit.lanes, shape.most_keys, whole, 1, slots, index(slots), groups)
+    tile = shape.tile(lanes, shape.most_keys, whole, 1, slots, index(slots), groups)
     plan = Plan(attention, tile, tuple(flat))
     memory = plan.allocate(code)
 
@@ -193,4 +192,3 @@ def _attend(
         return inner.body()
 
     code.add(loop(groups, group, "group"))
-    return tile
