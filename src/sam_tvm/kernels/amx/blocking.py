@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sam_tvm.kernels.amx.instructions import BLOCK, TILE
 from sam_tvm.kernels.amx.operands import Rows, Terms
 
-_ROW_WORDS = {1: 4 << 16, 3: 5 << 16}  # of a block of Y: half of a cache of 2 MiB, and more
+_ROW_WORDS = 4 << 16  # of a block of Y: half of a cache of 2 MiB
 _MOST_ROWS = 512
 _ENOUGH_ROWS = 384  # that share a pass over a panel
 _STEPS = {1: 8, 3: 4}  # by Y's parts: with as much of X, 16 or 24 KiB of the first-level cache
@@ -56,7 +56,7 @@ def choose_blocking(height: int | None, terms: Terms, rows: Rows) -> Blocking:
 
     def fitting(chunk: int) -> int:
         count = most
-        while count > BLOCK and rows.words(count, steps, chunk) > _ROW_WORDS[rows.parts]:
+        while count > BLOCK and rows.words(count, steps, chunk) > _ROW_WORDS:
             count -= BLOCK
         return count
 

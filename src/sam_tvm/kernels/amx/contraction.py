@@ -2,7 +2,8 @@
 
 A strip of 32 rows by a panel of 32 columns stays in the tile registers for a pass of the sum, whose
 part of the panel stays in the first-level cache while all strips meet it. Y's block stays in the
-second-level cache.
+second-level cache. What a pass leaves is added to the sums by the vector unit while the tiles
+multiply for the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sam_tvm.kernels.amx.blocking import choose_blocking
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
 from sam_tvm.kernels.amx.operands import Rows, SplitPanels, StoredPanels, Terms
 from sam_tvm.kernels.amx.parts import WHOLE, products_of
+from sam_tvm.kernels.amx.waiting import WaitingSums
 from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
@@ -84,7 +86,9 @@ class TileProduct:
         self.x = self._panels()
         self.products = products_of(self.y.parts, self.x.parts)
         self.column_tiles = 1 if self.columns <= TILE else 2
-        self.pass_sums, self.pass_allocation = scratch(_int(BLOCK * BLOCK), "float32", "pass_sums")
+        self.waiting = None
+        if self.b.passes > 1 or self.terms.taps:
+            self.waiting = WaitingSums()
 
     def _panels(self) -> StoredPanels | SplitPanels:
         form = self.c.panels
@@ -126,8 +130,11 @@ class TileProduct:
         count = self._named("count", tirx.min(per_task, self.panels - begin), statements)
         waiting = per_task if b.panels is None else _int(min(b.panels, self.panels))
         size = self.analyzer.simplify(waiting * (b.rows * PANEL))
-        self.sums, allocation = scratch(size, "float32", "sums")
-        statements += [*allocation, *self.pass_allocation, tiles.configure()]
+        if self.waiting is None:
+            self.sums, allocation = scratch(size, "float32", "sums")
+        else:
+            self.sums, allocation = self.waiting.allocate(size)
+        statements += [*allocation, tiles.configure()]
         end = [tiles.release(), end_of_stream()]
         run = self._in_groups if b.chunks == 1 else self._in_chunks
         return sequence([*statements, *run(first, rows, begin, count), *end])
@@ -184,7 +191,8 @@ class TileProduct:
 
             return loop(passes, one_pass, "pass")
 
-        return loop(count, panel, "panel")
+        add = loop(count, panel, "panel")
+        return add if self.waiting is None else sequence([add, self.waiting.flush()])
 
     def _strip(
         self, strip: Expr, left: Expr, number: Expr, begin: Expr, current: Expr, first_pass: Expr
@@ -205,8 +213,13 @@ class TileProduct:
 
         def block(row_tiles: int) -> tirx.Stmt:
             shape = (row_tiles, self.column_tiles)
-            multiply = [tiles.multiply(shape, listed, y, x, steps) for listed in self.products]
-            return sequence([tiles.zero(*shape), *multiply, self._leave(shape, which, at)])
+            if self.waiting is None:
+                multiply = [tiles.multiply(shape, listed, y, x, steps) for listed in self.products]
+                leave = tiles.store(*shape, self.sums, at, PANEL)
+            else:
+                multiply = self.waiting.multiply(shape, self.products, (y, x, steps))
+                leave = self.waiting.leave(shape, self._is_first(which), at)
+            return sequence([tiles.zero(*shape), *multiply, leave])
 
         known = constant_value(self.height)
         if known is not None and known <= TILE:
@@ -217,27 +230,12 @@ class TileProduct:
             statements.append(tirx.IfThenElse(left > TILE, block(2), block(1)))
         return sequence(statements)
 
-    def _leave(self, shape: tuple[int, int], which: Expr, at: Expr) -> tirx.Stmt:
-        """Return what stores the first pass, and adds the others."""
-        overwrite = tiles.store(*shape, self.sums, at, PANEL)
-        if self.b.passes == 1 and not self.terms.taps:
-            return overwrite
+    def _is_first(self, which: Expr) -> Expr:
+        """Return whether a pass is the first of its sums."""
         first = tirx.EQ(which, _int(0))
         for axis in self.terms.taps:
             first = tirx.And(first, tirx.EQ(axis.var, _int(0)))
-
-        def row(r: Expr) -> tirx.Stmt:
-            def add(v: Expr) -> tirx.Stmt:
-                offset = r * PANEL + v * TILE
-                to = [tirx.Ramp(at + offset, _int(1), TILE)]
-                more = tirx.BufferLoad(self.pass_sums, [tirx.Ramp(offset, _int(1), TILE)])
-                return tirx.BufferStore(self.sums, tirx.BufferLoad(self.sums, to) + more, to)
-
-            return loop(_int(shape[1]), add, "vector")
-
-        store = tiles.store(*shape, self.pass_sums, _int(0), PANEL)
-        add = sequence([store, loop(_int(shape[0] * TILE), row, "row")])
-        return tirx.IfThenElse(first, overwrite, add)
+        return first
 
     def _streamed_lanes(self) -> int | None:
         """Return the elements of a cache line, if the result is made of whole ones.

@@ -25,6 +25,7 @@ _Y, _X = 4, 6
 _WORD = 4  # bytes
 _PANEL_ROW = PANEL * _WORD
 _PANEL_STEP = TILE * _PANEL_ROW
+_ADDED = 8  # vectors that are added beside each step: a block's 64 beside a pass of 8 steps
 
 
 # Linux gives a process the tile registers when it asks (arch_prctl, ARCH_REQ_XCOMP_PERM): each
@@ -106,8 +107,11 @@ define i32 @sam_tvm_tiles_{name}_{rows}{columns}(ptr %p, i64 %step) {{
 """
 
 
-def _multiply(rows: int, columns: int, products: Sequence[Product]) -> str:
-    """Return the function that adds so many steps of 32 terms to the sums."""
+def _multiply(rows: int, columns: int, products: Sequence[Product], adding: bool = False) -> str:
+    """Return the function that adds so many steps of 32 terms to the sums.
+
+    If it is `adding`, the vector unit adds vectors in memory meanwhile, see `multiply_adding`.
+    """
     lines: list[str] = []
     held: dict[str, int | None] = {"y": None, "x": None}
     for i, j in products:
@@ -134,10 +138,21 @@ def _multiply(rows: int, columns: int, products: Sequence[Product]) -> str:
             held["x"] = j
         for n, r, c in _sums(rows, columns):
             lines.append(f"  call void @llvm.x86.tdpbf16ps(i8 {n}, i8 {_Y + r}, i8 {_X + c})")
+    if adding:
+        lines.append(f"  %begin = mul i64 %i, {_ADDED * TILE * _WORD}")
+        for v in range(_ADDED):
+            lines.append(f"  %at{v} = add i64 %begin, {v * TILE * _WORD}")
+            lines.append(f"  %tp{v} = getelementptr i8, ptr %to, i64 %at{v}")
+            lines.append(f"  %fp{v} = getelementptr i8, ptr %from, i64 %at{v}")
+            lines.append(f"  %t{v} = load <16 x float>, ptr %tp{v}, align 64")
+            lines.append(f"  %f{v} = load <16 x float>, ptr %fp{v}, align 64")
+            lines.append(f"  %s{v} = fadd <16 x float> %t{v}, %f{v}")
+            lines.append(f"  store <16 x float> %s{v}, ptr %tp{v}, align 64")
     body = "\n".join(lines)
+    more = ", ptr %to, ptr %from" if adding else ""
     return f"""
-define i32 @{multiply_name(rows, columns, products)}(
-  ptr %y, i64 %y_row, i64 %y_part, ptr %x, i64 %x_part, i64 %steps) {{
+define i32 @{multiply_name(rows, columns, products, adding)}(
+  ptr %y, i64 %y_row, i64 %y_part, ptr %x, i64 %x_part, i64 %steps{more}) {{
 entry:
   %down = mul i64 %y_row, {TILE}
   %none = icmp sle i64 %steps, 0
@@ -160,10 +175,13 @@ done:
 """
 
 
-def multiply_name(rows: int, columns: int, products: Sequence[Product]) -> str:
+def multiply_name(
+    rows: int, columns: int, products: Sequence[Product], adding: bool = False
+) -> str:
     """Return the name of the function that multiplies tiles of the parts of numbers."""
     parts = "_".join(f"{i}{j}" for i, j in products)
-    return f"sam_tvm_tiles_multiply_{rows}{columns}_{parts}"
+    name = "multiply_adding" if adding else "multiply"
+    return f"sam_tvm_tiles_{name}_{rows}{columns}_{parts}"
 
 
 @functools.cache
@@ -175,7 +193,8 @@ def tile_text() -> str:
     for shape in shapes:
         parts += [_zero(*shape), _move("load", "tileloadd64", *shape)]
         parts += [_move("store", "tilestored64", *shape)]
-        parts += [_multiply(*shape, listed) for listed in sorted(products)]
+        for listed in sorted(products):
+            parts += [_multiply(*shape, listed), _multiply(*shape, listed, adding=True)]
     return "\n".join([*parts, parts_text()])
 
 
@@ -244,10 +263,40 @@ def multiply(
         x: buffer of uint32, position of the first pair, words between parts; rows of a panel.
         steps: how many.
     """
+    return _call(multiply_name(*shape, products), *_operands(y, x, steps))
+
+
+def multiply_adding(
+    shape: tuple[int, int],
+    products: Sequence[Product],
+    y: tuple[Var, Expr, Expr, Expr],
+    x: tuple[Var, Expr, Expr],
+    steps: Expr,
+    to: tuple[Var, Expr],
+    source: tuple[Var, Expr],
+) -> tirx.Stmt:
+    """Multiply, and add vectors of float32 in memory to others while the tiles are busy.
+
+    Args:
+        shape, products, y, x, steps: see `multiply`.
+        to: buffer and position of the sums, which begin a cache line.
+        source: buffer and position of what is added to them, `added_by(steps)` elements.
+    """
+    names = multiply_name(*shape, products, adding=True)
+    return _call(names, *_operands(y, x, steps), _address(*to), _address(*source))
+
+
+def added_by(steps: Expr | int) -> Expr | int:
+    """Return how many elements so many steps of `multiply_adding` add."""
+    return steps * (_ADDED * TILE)
+
+
+def _operands(
+    y: tuple[Var, Expr, Expr, Expr], x: tuple[Var, Expr, Expr], steps: Expr
+) -> tuple[Expr, ...]:
     y_buffer, y_at, y_row, y_part = y
     x_buffer, x_at, x_part = x
-    return _call(
-        multiply_name(*shape, products),
+    return (
         _address(y_buffer, y_at),
         index(y_row) * _WORD,
         index(y_part) * _WORD,
