@@ -19,6 +19,7 @@ from sam_tvm.kernels.rewriting import editing_pass
 _PRAGMA = "pragma_import_llvm"
 
 HARDWARE = """
+declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)
 declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
 define <16 x float> @sam_tvm_dot_pairs(<16 x float> %sum, <16 x i32> %y, <16 x i32> %x) {
   %a = bitcast <16 x i32> %y to <32 x bfloat>
@@ -33,9 +34,9 @@ define <8 x i32> @sam_tvm_round_pairs(<16 x float> %x) {
   ret <8 x i32> %r
 }
 define <16 x i32> @sam_tvm_pair_lanes(<16 x float> %even, <16 x float> %odd) {
-  %e = fptrunc <16 x float> %even to <16 x bfloat>
-  %o = fptrunc <16 x float> %odd to <16 x bfloat>
-  %v = shufflevector <16 x bfloat> %e, <16 x bfloat> %o, <32 x i32> <
+  %t = tail call <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(
+    <16 x float> %odd, <16 x float> %even)
+  %v = shufflevector <32 x bfloat> %t, <32 x bfloat> poison, <32 x i32> <
     i32 0, i32 16, i32 1, i32 17, i32 2, i32 18, i32 3, i32 19,
     i32 4, i32 20, i32 5, i32 21, i32 6, i32 22, i32 7, i32 23,
     i32 8, i32 24, i32 9, i32 25, i32 10, i32 26, i32 11, i32 27,

@@ -32,11 +32,11 @@ def products_of(y_parts: int, x_parts: int) -> tuple[tuple[Product, ...], ...]:
     return (tuple(small), large) if small else (large,)
 
 
-def _bits(operand: str, part: int) -> str:
+def _bits(operand: str, part: int, is_rounded: bool = True) -> str:
     """Return what leaves a part of %operand in the high halves of %operand_part, as integers.
 
-    All but the last part are rounded half away from zero, which is one addition; the last is what
-    is left, and has eight bits. A NaN stays one in the last part.
+    All but the last part are rounded half away from zero, which is one addition, or are the bits
+    as they are; the last is what is left, and has eight bits. A NaN stays one in the last part.
     """
     lines, rest = [], f"%{operand}"
     for p in range(part + 1):
@@ -45,7 +45,8 @@ def _bits(operand: str, part: int) -> str:
         if p == WHOLE - 1:
             lines.append(f"  {name} = and <16 x i32> {name}_b, splat (i32 -65536)")
             break
-        lines.append(f"  {name}_s = add <16 x i32> {name}_b, splat (i32 32768)")
+        half = 32768 if is_rounded else 0
+        lines.append(f"  {name}_s = add <16 x i32> {name}_b, splat (i32 {half})")
         lines.append(f"  {name} = and <16 x i32> {name}_s, splat (i32 -65536)")
         if p < part:
             lines.append(f"  {name}_f = bitcast <16 x i32> {name} to <16 x float>")
@@ -64,9 +65,16 @@ define <8 x i32> @sam_tvm_part_{part}(<16 x float> %x) {{
   %r = bitcast <16 x i16> %t to <8 x i32>
   ret <8 x i32> %r
 }}
-define <16 x i32> @sam_tvm_pair_part_{part}(<16 x float> %e, <16 x float> %o) {{
-{_bits("e", part)}
-{_bits("o", part)}
+{_paired("part", part, is_rounded=True)}
+{_paired("piece", part, is_rounded=False)}
+"""
+
+
+def _paired(name: str, part: int, is_rounded: bool) -> str:
+    return f"""
+define <16 x i32> @sam_tvm_pair_{name}_{part}(<16 x float> %e, <16 x float> %o) {{
+{_bits("e", part, is_rounded)}
+{_bits("o", part, is_rounded)}
   %h = lshr <16 x i32> %e_{part}, splat (i32 16)
   %r = or <16 x i32> %h, %o_{part}
   ret <16 x i32> %r
@@ -91,4 +99,15 @@ def pair_parts(count: int, even: Expr, odd: Expr) -> list[Expr]:
     if count == 1:
         return [pair_lanes(even, odd)]
     names = [f"sam_tvm_pair_part_{p}" for p in range(count)]
+    return [tirx.call_extern("uint32x16", name, even, odd) for name in names]
+
+
+def pair_pieces(count: int, even: Expr, odd: Expr) -> list[Expr]:
+    """Return parts of two float32x16 that are not rounded but cut off: fewer instructions.
+
+    The products that are left out are twice as large then, of numbers that are all positive.
+    """
+    if count == 1:
+        return [pair_lanes(even, odd)]
+    names = [f"sam_tvm_pair_piece_{p}" for p in range(count)]
     return [tirx.call_extern("uint32x16", name, even, odd) for name in names]

@@ -176,7 +176,7 @@ class Block:
         if bias is None or self.plan.attention.bias_per_query:
             return None
         value = self.plan.element(bias, (*self.head, 0, key))
-        return code.name("bias", self._lanes.splat(value))
+        return code.name("bias", self.plan.in_unit(self._lanes.splat(value)))
 
     def _hide_later(self, score: Expr, v: int, key: Expr) -> Expr:
         """Return the score where the query may see the key, else -infinity."""
@@ -204,8 +204,8 @@ class Block:
             top = code.get(maximum)
             # -infinity minus itself would be NaN.
             base = code.name("base", tirx.Select(top > lowest, top, lanes.number(0.0)))
-            x = code.name("x", lanes.load(memory.maxima, self._state(v)) - base)
-            decays.append(self._exponential(code, x))
+            before = lanes.load(memory.maxima, self._state(v))
+            decays.append(self._weight(code, before, base))
             code.add(lanes.store(memory.maxima, top, self._state(v)))
             bases.append(base)
             totals.append(code.register("total"))
@@ -225,8 +225,9 @@ class Block:
             code.add(lanes.store(memory.totals, before + code.get(total), self._state(v)))
         return decays
 
-    def _exponential(self, code: Code, x: Expr) -> Expr:
-        return exponential(code, x, self.plan.tile.is_rounded)
+    def _weight(self, code: Code, score: Expr, base: Expr) -> Expr:
+        """Return the weight of a score beside the one that weighs 1."""
+        return exponential(code, code.name("x", score - base), self.plan.tile.is_rounded)
 
     def _hide(self, key: Expr) -> tirx.Stmt:
         code = Code(self._lanes)
@@ -242,8 +243,8 @@ class Block:
             places = [(step * _ABREAST + i) * t.width + v * lanes.count for i in range(_ABREAST)]
             weights = []
             for at in places:
-                x = code.name("x", lanes.load(memory.scores, at) - bases[v])
-                weights.append(self._exponential(code, x))
+                score = lanes.load(memory.scores, at)
+                weights.append(self._weight(code, score, bases[v]))
             self._store_weights(code, weights, step, v, places)
             code.set(total, code.get(total) + (weights[0] + weights[1]))
         return code.body()

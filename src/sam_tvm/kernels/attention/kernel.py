@@ -13,13 +13,12 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.exponential import exponential_text
+from sam_tvm.kernels.amx.exponential import power_text
 from sam_tvm.kernels.attention import keys, tile_operands
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import Memory, Plan
 from sam_tvm.kernels.attention.problem import Attention, Shape, Tile, choose_tile
 from sam_tvm.kernels.attention.queries import Head
-from sam_tvm.kernels.attention.softmax import COEFFICIENTS
 from sam_tvm.kernels.attention.tile_block import TileBlock
 from sam_tvm.kernels.bfloat16_instructions import import_instructions
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, remainder
@@ -64,8 +63,7 @@ def attention_function(
 def with_instructions(body: tirx.Stmt, tile: Tile | Shape) -> tirx.Stmt:
     """Return a kernel's body with the instructions that its tiles need."""
     if tile.parts:
-        text = exponential_text(COEFFICIENTS)
-        return tiles.import_tiles(sequence([tiles.permit(), body]), text)
+        return tiles.import_tiles(sequence([tiles.permit(), body]), power_text())
     return import_instructions(body) if tile.bfloat16 else body
 
 

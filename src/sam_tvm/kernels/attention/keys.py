@@ -130,7 +130,9 @@ def load_bias(
             at = inner.bind("at", first_key + s * lanes.count)
             # As many streams as lanes, a page apart, are too many for the hardware to foresee.
             inner.add(*(prefetch(source, row + at + _AHEAD) for row in rows))
-            loaded = [inner.name("loaded", lanes.load(source, row + at)) for row in rows]
+            loaded = [
+                inner.name("loaded", plan.in_unit(lanes.load(source, row + at))) for row in rows
+            ]
             for i, column in enumerate(transpose(inner, loaded)):
                 to = (s * lanes.count + i) * width + v * lanes.count
                 inner.add(lanes.store(memory.scores, column, to))
@@ -144,6 +146,8 @@ def load_bias(
             for r, row in enumerate(rows):
                 value = tirx.BufferLoad(source, [row + key * bias.strides[-1]])
                 inner.add(tirx.BufferStore(memory.scores, value, [to + r]))
+            biases = plan.in_unit(lanes.load(memory.scores, to))
+            inner.add(lanes.store(memory.scores, biases, to))
             return inner.body()
 
         left = round_up(count, plan.tile.rows) - squares * lanes.count

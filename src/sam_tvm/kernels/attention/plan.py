@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -121,6 +122,15 @@ class Plan:
         if self.tile.bfloat16:
             return add_dot_pairs(total, scalar, vector)
         return total + scalar * vector
+
+    @property
+    def unit(self) -> float:
+        """What scores are multiplied with: in tiles the weight is a power of 2, else of e."""
+        return math.log2(math.e) if self.tile.parts else 1.0
+
+    def in_unit(self, bias: Expr) -> Expr:
+        """Return what is added to scores in their unit."""
+        return bias if self.unit == 1 else bias * self.lanes.number(self.unit)
 
     def weighed(self, count: Expr) -> Expr:
         """Return how many keys of a pass are weighed: whole steps of the loop that sums values."""

@@ -13,10 +13,12 @@ from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import index
 
 BLOCK_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
-_BLOCK_KEYS, _TILE_KEYS = 192, 288  # keys per pass, in registers and in matrix tiles
-_LONG_PRODUCT = 64  # channels
+_BLOCK_KEYS = 192  # keys per pass
+_TILE_KEYS = {1: 96, 3: 288}  # in matrix tiles, by the parts of an operand
+_LONG_PRODUCT = 32  # channels
 _TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold sums
-_STATE = 96 << 10  # float32 elements of queries and sums that one task keeps in the cache
+_STATE = 96 << 10  # words of queries and sums that one task keeps in the cache
+_TILE_STATE = 192 << 10  # the same in matrix tiles: such a CPU has 2 MiB for each core
 _TASKS = 16  # tasks that the parallel loop should have
 
 
@@ -47,6 +49,10 @@ class Operand:
     def map(self, edit: Callable[[Expr], Expr]) -> Operand:
         """Apply `edit` to every expression."""
         return Operand(self.argument, edit(self.offset), tuple(edit(s) for s in self.strides))
+
+    def rows_on(self, count: int) -> Expr | None:
+        """Return how far on in the buffer the position `count` later is, if that is known."""
+        return self.strides[2] * count
 
     @property
     def has_vectors(self) -> bool:
@@ -153,7 +159,7 @@ def choose_tile(attention: Attention, unit: VectorUnit, bfloat16: bool) -> Tile:
     else:
         rest = 1
         whole = unknown_whole(total, vectors)
-    slots = slots_for(unit.lanes * vectors, attention)
+    slots = slots_for(shape, unit.lanes, attention)
     if constant_value(whole) is not None:
         slots = min(slots, constant_value(whole))
     wanted = divide_up(index(_TASKS), attention.batch * attention.heads)
@@ -184,7 +190,7 @@ class Shape:
     @property
     def most_keys(self) -> int:
         """Keys per pass."""
-        return _BLOCK_KEYS if self.parts == 0 else _TILE_KEYS
+        return _TILE_KEYS[self.parts] if self.parts else _BLOCK_KEYS
 
     def tile(
         self,
@@ -215,9 +221,13 @@ def tile_shape(queries: Expr, keys: Expr, depth: int, unit: VectorUnit, bfloat16
     return Shape(vectors, register_rows(unit), bfloat16, 0)
 
 
-def slots_for(width: int, attention: Attention) -> int:
-    """Return how many blocks of so many queries a task's memory holds."""
-    return max(1, _STATE // (width * (attention.depth + attention.value_depth)))
+def slots_for(shape: Shape, lanes: int, attention: Attention) -> int:
+    """Return how many blocks of queries a task's memory holds."""
+    width = lanes * shape.vectors
+    if shape.parts == 0:
+        return max(1, _STATE // (width * (attention.depth + attention.value_depth)))
+    query = shape.parts * -(-attention.depth // 2)
+    return max(1, _TILE_STATE // (width * (query + attention.value_depth)))
 
 
 def register_rows(unit: VectorUnit) -> int:

@@ -11,7 +11,7 @@ from sam_tvm.kernels.vectors import Code
 
 # e**r for |r| <= ln(2)/2, by degree: minimax fits of the relative error, 9.2e-8 (exact at 0) and
 # 7.5e-5.
-COEFFICIENTS = {
+_COEFFICIENTS = {
     5: (
         1.0,
         0.9999997065096856,
@@ -24,11 +24,6 @@ COEFFICIENTS = {
 }
 _LOWEST = -87.33654  # e**x is subnormal below
 _ROUNDING = 12582912.0  # 1.5 * 2**23: float32 of this size are integers
-
-
-def polynomial_degree(is_rounded: bool) -> int:
-    """Return the degree for weights that are rounded to bfloat16, or for float32 ones."""
-    return 3 if is_rounded else 5
 
 
 def exponential(code: Code, x: Expr, bfloat16: bool) -> Expr:
@@ -51,7 +46,7 @@ def exponential(code: Code, x: Expr, bfloat16: bool) -> Expr:
     shifted = code.name("shifted", x * number(math.log2(math.e)) + number(_ROUNDING))
     whole = code.name("whole", shifted - number(_ROUNDING))
     r = code.name("r", x - whole * number(math.log(2)))
-    *rest, highest = COEFFICIENTS[polynomial_degree(bfloat16)]
+    *rest, highest = _COEFFICIENTS[3 if bfloat16 else 5]
     power = number(highest)
     for coefficient in reversed(rest):
         power = code.name("power", power * r + number(coefficient))

@@ -8,12 +8,11 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.exponential import exponential
+from sam_tvm.kernels.amx.exponential import power_of_two
 from sam_tvm.kernels.amx.instructions import BLOCK, TILE
-from sam_tvm.kernels.amx.parts import pair_parts, products_of
+from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
-from sam_tvm.kernels.attention.softmax import polynomial_degree
 from sam_tvm.kernels.attention.tile_operands import load_queries
 from sam_tvm.kernels.expressions import divide
 from sam_tvm.kernels.loops import loop
@@ -98,15 +97,16 @@ class TileBlock(Block):
                 code.set(maxima[v], tirx.max(code.get(maxima[v]), score))
         return code.body()
 
-    def _exponential(self, code: Code, x: Expr) -> Expr:
-        return code.name("e", exponential(x, polynomial_degree(self.plan.tile.is_rounded)))
+    def _weight(self, code: Code, score: Expr, base: Expr) -> Expr:
+        degree = 3 if self.plan.tile.is_rounded else 5
+        return code.name("weight", power_of_two(score - base, degree))
 
     def _store_weights(
         self, code: Code, weights: list[Expr], step: Expr, v: int, places: list[Expr]
     ) -> None:
         t, lanes, plan = self.plan.tile, self._lanes, self.plan
         at = step * t.width + v * lanes.count
-        for p, stored in enumerate(pair_parts(t.parts, *weights)):
+        for p, stored in enumerate(pair_pieces(t.parts, *weights)):
             to = at + p * (plan.value_words * t.width)
             code.add(lanes.store(self.memory.weights, stored, to))
 

@@ -14,11 +14,19 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.parts import pair_parts, parts_of
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
+from sam_tvm.kernels.attention.problem import Operand
 from sam_tvm.kernels.attention.queries import Head, row_starts
 from sam_tvm.kernels.loops import loop
-from sam_tvm.kernels.vectors import Code, index, transpose
+from sam_tvm.kernels.vectors import Code, index, prefetch, transpose
 
 _PAIRS = 16  # of a vector of words
+_AHEAD = 16  # rows that are fetched beforehand; the hardware does not foresee rows a page apart
+
+
+def _fetch(plan: Plan, operand: Operand, at: Expr, rows: int) -> list[tirx.Stmt]:
+    """Return the hint that the vector so many rows after the one at `at` will be read."""
+    on = operand.rows_on(rows)
+    return [] if on is None else [prefetch(plan.buffers[operand.argument], at + on)]
 
 
 def _gathered(code: Code, read: Callable[[int], Expr | None]) -> Expr:
@@ -62,7 +70,9 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
 
             def vector(v: Expr) -> tirx.Stmt:
                 inner = Code(lanes)
-                store(inner, lanes.load(source, row + v * lanes.count), at + v * words)
+                here = row + v * lanes.count
+                inner.add(*_fetch(plan, a.key, here, _AHEAD))
+                store(inner, lanes.load(source, here), at + v * words)
                 return inner.body()
 
             code.add(loop(index(whole), vector, "vector"))
@@ -98,6 +108,8 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
 
         def strip(s: Expr | int, read: Callable[[Code, Expr], Expr]) -> tirx.Stmt:
             inner = Code(lanes)
+            for row in rows:
+                inner.add(*_fetch(plan, a.value, row + s * lanes.count, per_square))
             loaded = [inner.name("loaded", read(inner, row)) for row in rows]
             at = inner.bind("at", s * (lanes.count * plan.value_row) + k * _PAIRS)
             pairs = zip(loaded[::2], loaded[1::2], strict=True)
@@ -138,7 +150,7 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
 def load_queries(
     plan: Plan, target: Var, start: Expr, head: Head, first: Expr, vectors: int
 ) -> tirx.Stmt:
-    """Copy queries, scaled.
+    """Copy queries, scaled, so that scores are in the plan's unit.
 
     Args:
         plan: the kernel.
@@ -153,7 +165,7 @@ def load_queries(
     depth = plan.attention.depth
     squares = depth // lanes.count if query.has_vectors else 0
     source = plan.buffers[query.argument]
-    scale = lanes.number(plan.attention.scale)
+    scale = lanes.number(plan.attention.scale * plan.unit)
 
     def store(code: Code, even: Expr, odd: Expr, at: Expr) -> None:
         for p, stored in enumerate(pair_parts(plan.tile.parts, even, odd)):
@@ -166,6 +178,8 @@ def load_queries(
 
         def square(s: Expr) -> tirx.Stmt:
             inner = Code(lanes)
+            for row in rows:
+                inner.add(*_fetch(plan, query, row + s * lanes.count, _AHEAD))
             loaded = [
                 inner.name("loaded", lanes.load(source, row + s * lanes.count) * scale)
                 for row in rows

@@ -52,6 +52,10 @@ class TableOperand(Operand):
         named = tirx.BufferLoad(self.table, [window * self.longest + place])
         return super().at(0, head, tirx.Cast("int64", named) - 1, channel)
 
+    def rows_on(self, count: int) -> None:
+        """Return nothing: the table decides."""
+        return
+
 
 def place_windows(target: tvm.target.Target | str, precision: str) -> tvm.ir.transform.Pass:
     """Return a pass that replaces every windowed attention by a call of a kernel made for it.
@@ -177,7 +181,7 @@ def _attend(
     """Add a window's attention for one head: as many blocks of queries at a time as memory has."""
     vectors = divide_up(attention.queries, lanes)
     whole = code.bind("whole", unknown_whole(vectors, shape.vectors))
-    slots = slots_for(lanes * shape.vectors, attention)
+    slots = slots_for(shape, lanes, attention)
     groups = code.bind("groups", tirx.max(divide_up(whole, slots), index(1)))
     tile = shape.tile(lanes, shape.most_keys, whole, 1, slots, index(slots), groups)
     plan = Plan(attention, tile, tuple(flat))
