@@ -68,20 +68,12 @@ def schedule(program: Program, unit: VectorUnit) -> tuple[tirx.PrimFunc, str]:
 def _emit_contraction(
     contraction: Contraction, unit: VectorUnit, analyzer: sym.Analyzer
 ) -> tirx.Stmt:
-    """Emit a contraction in matrix tiles, where they are and pay, or in registers.
-
-    Where the number of rows decides that and is not known, the function has both.
-    """
+    """Emit a contraction in matrix tiles, where they are and pay, or in registers."""
     if contraction.panels is not None and contraction.panels.pairs:
         contraction = replace(contraction, value=shortened(contraction.value))
-    takes_tiles = unit.tiles and amx.takes(contraction)
-    few_rows = amx.has_few_rows(contraction) if takes_tiles else None
-    if takes_tiles and few_rows is None:
+    if unit.tiles and amx.takes(contraction):
         return amx.emit_contraction(contraction, analyzer)
-    registers = emit_contraction(contraction, choose_tiling(contraction, unit), analyzer)
-    if few_rows is None:
-        return registers
-    return tirx.IfThenElse(few_rows, registers, amx.emit_contraction(contraction, analyzer))
+    return emit_contraction(contraction, choose_tiling(contraction, unit), analyzer)
 
 
 def _take_contractions(

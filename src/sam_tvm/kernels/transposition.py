@@ -17,7 +17,7 @@ from sam_tvm.kernels.expressions import (
     map_loads,
     substitute,
 )
-from sam_tvm.kernels.layout import FlatStage, constant_stride
+from sam_tvm.kernels.layout import FlatStage, constant_stride, stride
 from sam_tvm.kernels.loops import Body, loop, sequence, vector
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.vectors import Code, Lanes, transpose
@@ -152,8 +152,10 @@ class Transposition:
 def reads_across(load: TensorLoad, across: Axis, inner: Axis) -> bool:
     """Tell whether a load is contiguous along `across` and strides along `inner`."""
     index = load.indices[0]
+    step = stride(index, inner)
     return (
-        constant_stride(index, inner) not in (None, 0, 1)
+        step is not None
+        and constant_value(step) not in (0, 1)  # a symbolic one is seldom 1
         and constant_stride(index, across) == 1
         and _is_word(load.source.dtype)
     )

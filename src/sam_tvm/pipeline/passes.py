@@ -18,6 +18,7 @@ from sam_tvm.kernels import (
     gpu,
     packing,
     panels,
+    perceptrons,
     slice_order,
     winograd,
 )
@@ -33,6 +34,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
     form = panels.panels_for(target, precision)
     return tvm.transform.Sequential(
         [
+            # What is computed twice, as a permutation for queries and for keys, is computed once.
+            transform.EliminateCommonSubexpr(),
             # Small operands are permuted, and not what they are broadcast to.
             broadcasts.permute_before_broadcast(),
             # What is computed goes to its place in a concatenation at once.
@@ -50,6 +53,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             # Attention without a score matrix.
             attention.place(target, precision),
             attention.place_windows(target, precision),
+            # Perceptrons of few inputs and outputs without what is hidden in memory.
+            perceptrons.place(target),
             # Sparse convolutions without gathered rows.
             gathered.place(target),
             # Products with a weight read it in the order of the kernel's tiles.

@@ -5,6 +5,6 @@ parts, which hold all of its 24 bits, and add up the six products of parts that 
 last of them: float32 accuracy at a sixth of a rate that is sixteen times the vector unit's.
 """
 
-from sam_tvm.kernels.amx.contraction import emit_contraction, has_few_rows, takes
+from sam_tvm.kernels.amx.contraction import emit_contraction, takes
 
-__all__ = ["emit_contraction", "has_few_rows", "takes"]
+__all__ = ["emit_contraction", "takes"]

@@ -11,6 +11,7 @@ _ROW_WORDS = 4 << 16  # of a block of Y: half of a cache of 2 MiB
 _MOST_ROWS = 512
 _ENOUGH_ROWS = 384  # that share a pass over a panel
 _STEPS = {1: 8, 3: 4}  # by Y's parts: with as much of X, 16 or 24 KiB of the first-level cache
+_FEW_STEPS = 2  # where X is cut for each pass, and its source passes through that cache too
 _WAITING_PANELS = 4
 _MOST_PANELS = 160  # whose sums wait for the next chunk: 10 MiB
 
@@ -41,16 +42,18 @@ class Blocking:
         return -(-self.passes // self.chunk)
 
 
-def choose_blocking(height: int | None, terms: Terms, rows: Rows) -> Blocking:
+def choose_blocking(height: int | None, terms: Terms, rows: Rows, few: bool) -> Blocking:
     """Choose the sizes.
 
     Args:
         height: rows of Y, None if not known.
         terms: the summed axes.
         rows: the operand.
+        few: whether there are so few rows that X is cut where it is used.
     """
+    most_steps = _FEW_STEPS if few else _STEPS[rows.parts]
     most = _MOST_ROWS if height is None else min(_MOST_ROWS, -(-height // BLOCK) * BLOCK)
-    passes = -(-terms.steps // _STEPS[rows.parts])
+    passes = -(-terms.steps // most_steps)
     steps = -(-terms.steps // passes)
     passes = -(-terms.steps // steps)
 

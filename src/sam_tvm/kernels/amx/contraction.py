@@ -14,7 +14,7 @@ from tvm.ir import Expr, Var
 from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.blocking import choose_blocking
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
-from sam_tvm.kernels.amx.operands import Rows, SplitPanels, StoredPanels, Terms
+from sam_tvm.kernels.amx.operands import PassPanels, Rows, SplitPanels, StoredPanels, Terms
 from sam_tvm.kernels.amx.parts import WHOLE, products_of
 from sam_tvm.kernels.amx.waiting import WaitingSums
 from sam_tvm.kernels.bfloat16 import rounded_value
@@ -35,7 +35,8 @@ from sam_tvm.kernels.streaming import end_of_stream, is_large, stream
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
-_FEWEST_ROWS = {True: 8, False: 256}  # by whether both operands are bfloat16
+_FEWEST_ROWS = {True: 8, False: 16}  # by whether both operands are bfloat16
+_FEW_ROWS = 256  # for which a panel is cut where it is used
 
 
 def _int(value: int) -> Expr:
@@ -55,15 +56,13 @@ def takes(contraction: Contraction) -> bool:
     return height is None or height >= _FEWEST_ROWS[panels.pairs]
 
 
-def has_few_rows(contraction: Contraction) -> Expr | None:
-    """Return what tells at run time that `takes` would not; None if that is settled.
-
-    bfloat16 stored for the tiles is worth them for any number of rows that is not known.
-    """
+def few_rows(contraction: Contraction) -> bool | Expr:
+    """Return whether there are too few rows to cut X for all tasks, or what tells at run time."""
+    if not PassPanels.takes(contraction, Terms.of(contraction)):
+        return False
     rows = _rows(contraction)
-    if constant_value(rows) is not None or contraction.panels.pairs:
-        return None
-    return rows < _FEWEST_ROWS[False]
+    known = constant_value(rows)
+    return rows < _FEW_ROWS if known is None else known < _FEW_ROWS
 
 
 def _rows(contraction: Contraction) -> Expr:
@@ -73,25 +72,27 @@ def _rows(contraction: Contraction) -> Expr:
 
 
 class TileProduct:
-    """Emits one contraction."""
+    """Emits one contraction, for few rows or for any number."""
 
-    def __init__(self, contraction: Contraction, analyzer: sym.Analyzer) -> None:
-        self.c, self.analyzer = contraction, analyzer
+    def __init__(self, contraction: Contraction, analyzer: sym.Analyzer, few: bool) -> None:
+        self.c, self.analyzer, self.few = contraction, analyzer, few
         self.height = contraction.row.extent if contraction.row is not None else _int(1)
         self.columns = constant_value(contraction.lane.extent)
         self.panels = -(-self.columns // PANEL)
         self.terms = Terms.of(contraction)
         self.y = Rows(contraction, self.terms, 1 if contraction.panels.pairs else WHOLE)
-        self.b = choose_blocking(constant_value(self.height), self.terms, self.y)
+        self.b = choose_blocking(constant_value(self.height), self.terms, self.y, few)
         self.x = self._panels()
         self.products = products_of(self.y.parts, self.x.parts)
         self.column_tiles = 1 if self.columns <= TILE else 2
         self.waiting = None
         if self.b.passes > 1 or self.terms.taps:
-            self.waiting = WaitingSums()
+            self.waiting = WaitingSums(self.b.steps, self.products)
 
-    def _panels(self) -> StoredPanels | SplitPanels:
+    def _panels(self) -> StoredPanels | SplitPanels | PassPanels:
         form = self.c.panels
+        if self.few:
+            return PassPanels(self.c, self.terms, 1 if form.int8 else WHOLE)
         if form.pairs and self.terms.count % (2 * TILE) == 0:
             return StoredPanels(self.c, self.terms)
         parts = 1 if form.pairs or form.int8 else WHOLE
@@ -122,6 +123,8 @@ class TileProduct:
     def _task(self, row_block: Expr, begin: Expr, per_task: Expr) -> tirx.Stmt:
         b = self.b
         statements: list[tirx.Stmt] = [*self.y.allocate(b.rows, b.steps, b.chunk)]
+        if isinstance(self.x, PassPanels):
+            statements += self.x.allocate(b.steps)
         first = self._named("first_row", row_block * b.rows, statements)
         rows: Expr = _int(b.rows)
         if (constant_value(self.height) or 1) % b.rows:
@@ -182,12 +185,20 @@ class TileProduct:
 
         def panel(number: Expr) -> tirx.Stmt:
             def one_pass(p: Expr) -> tirx.Stmt:
+                statements: list[tirx.Stmt] = []
+                which = self._named("which", first_pass + p, statements)
+                first = which * self.b.steps
+                steps: Expr = _int(self.b.steps)
+                if self.terms.steps % self.b.steps:
+                    steps = tirx.min(steps, self.terms.steps - first)
+                statements += self.x.prepare(begin + number, first, steps)
+                x_at = self.x.at(begin + number, first)
                 strips = loop(
                     divide_up(rows, BLOCK),
-                    lambda s: self._strip(s, rows - s * BLOCK, number, begin, p, first_pass),
+                    lambda s: self._strip(s, rows - s * BLOCK, number, (x_at, steps), p, which),
                     "strip",
                 )
-                return nest(self.terms.taps, strips)
+                return sequence([*statements, nest(self.terms.taps, strips)])
 
             return loop(passes, one_pass, "pass")
 
@@ -195,18 +206,28 @@ class TileProduct:
         return add if self.waiting is None else sequence([add, self.waiting.flush()])
 
     def _strip(
-        self, strip: Expr, left: Expr, number: Expr, begin: Expr, current: Expr, first_pass: Expr
+        self,
+        strip: Expr,
+        left: Expr,
+        number: Expr,
+        panel: tuple[Expr, Expr],
+        current: Expr,
+        which: Expr,
     ) -> tirx.Stmt:
-        """Return one pass of a strip, of which `left` rows are there, by a panel."""
+        """Return one pass of a strip, of which `left` rows are there, by a panel.
+
+        Args:
+            strip: its number.
+            left: rows from the strip's first on.
+            number: of the panel among the task's.
+            panel: where the pass's pairs of it begin, and how many steps they are.
+            current, which: the pass's number in the chunk, and among all.
+        """
         statements: list[tirx.Stmt] = []
         at = number * (self.b.rows * PANEL) + strip * (BLOCK * PANEL)
         at = self._named("at", at, statements)
-        which = self._named("which", first_pass + current, statements)
-        steps: Expr = _int(self.b.steps)
-        if self.terms.steps % self.b.steps:
-            steps = tirx.min(steps, self.terms.steps - which * self.b.steps)
+        x_at, steps = panel
         y_at = self._named("y_at", self.y.at(current, strip * BLOCK), statements)
-        x_at = self.x.at(begin + number) + which * (self.b.steps * TILE * PANEL)
         x_at = self._named("x_at", x_at, statements)
         y = (self.y.buffer, y_at, _int(self.y.row_step), _int(self.y.part_step))
         x = (self.x.buffer, x_at, _int(self.x.part_step))
@@ -284,5 +305,12 @@ class TileProduct:
 
 
 def emit_contraction(contraction: Contraction, analyzer: sym.Analyzer) -> tirx.Stmt:
-    """Return the statements of a contraction that `takes` accepts."""
-    return TileProduct(contraction, analyzer).emit()
+    """Return the statements of a contraction that `takes` accepts.
+
+    Where the number of rows decides how X is cut and is not known, they are there for both ways.
+    """
+    few = few_rows(contraction)
+    if isinstance(few, bool):
+        return TileProduct(contraction, analyzer, few).emit()
+    ways = [TileProduct(contraction, analyzer, is_few).emit() for is_few in (True, False)]
+    return tirx.IfThenElse(few, *ways)

@@ -25,7 +25,7 @@ _Y, _X = 4, 6
 _WORD = 4  # bytes
 _PANEL_ROW = PANEL * _WORD
 _PANEL_STEP = TILE * _PANEL_ROW
-_ADDED = 8  # vectors that are added beside each step: a block's 64 beside a pass of 8 steps
+_ADDED = 8  # vectors that are added beside each step: 64, a block, beside 8 steps
 
 
 # Linux gives a process the tile registers when it asks (arch_prctl, ARCH_REQ_XCOMP_PERM): each

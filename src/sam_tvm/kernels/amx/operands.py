@@ -26,6 +26,7 @@ from sam_tvm.kernels.vectors import prefetch
 TERMS = 2 * TILE  # terms of a tile
 _VECTOR = 16  # float32 that are rounded at once
 _AHEAD = 3  # rows of Y that are fetched beforehand
+_FETCHED = 1024  # elements of X
 
 
 def _int(value: int) -> Expr:
@@ -219,10 +220,15 @@ class StoredPanels:
         self._rows = terms.steps * TILE
         self.statements: list[tirx.Stmt] = []
 
-    def at(self, panel: Expr) -> Expr:
-        """Return where the current tap's pairs of a panel begin."""
+    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
+        """Return what makes a panel's pass ready: nothing."""
+        return []
+
+    def at(self, panel: Expr, first: Expr) -> Expr:
+        """Return where the current tap's pairs of a panel begin, from step `first` on."""
         taps = product([axis.extent for axis in self._terms.taps])
-        return (panel * taps + flat_position(self._terms.taps)) * (self._rows * PANEL)
+        start = (panel * taps + flat_position(self._terms.taps)) * (self._rows * PANEL)
+        return start + first * (TILE * PANEL)
 
 
 class SplitPanels:
@@ -239,69 +245,152 @@ class SplitPanels:
     def __init__(self, contraction: Contraction, terms: Terms, panels: Expr, parts: int) -> None:
         self.parts, self._c, self._terms = parts, contraction, terms
         self._rows = terms.steps * TILE
+        self._cutter = _Cutter(contraction, terms, parts)
         taps = [constant_value(axis.extent) for axis in terms.taps]
         self.part_step = math.prod(taps) * self._rows * PANEL
         size = sym.Analyzer().simplify(panels * (parts * self.part_step))
         self.buffer, self.statements = scratch(size, "uint32", "panels")
         self.statements.append(self._fill(panels))
 
-    def at(self, panel: Expr) -> Expr:
-        """Return where the current tap's pairs of the first part of a panel begin."""
+    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
+        """Return what makes a panel's pass ready: nothing."""
+        return []
+
+    def at(self, panel: Expr, first: Expr) -> Expr:
+        """Return where the current tap's pairs of a panel's first part begin, from a step on."""
         taps = flat_position(self._terms.taps)
-        return panel * (self.parts * self.part_step) + taps * (self._rows * PANEL)
+        start = panel * (self.parts * self.part_step) + taps * (self._rows * PANEL)
+        return start + first * (TILE * PANEL)
 
     def _fill(self, panels: Expr) -> tirx.Stmt:
-        terms = self._terms
         panel = Axis(Var("panel", "int64"), panels, False)
-        stored = constant_value(terms.inner.extent)
+        cut = self._cutter.cut(
+            panel.var, (self.buffer, self.at(panel.var, _int(0)), self.part_step), self._rows
+        )
+        return parallel([panel], nest(self._terms.taps, cut))
+
+
+class PassPanels:
+    """X cut where it is used, a pass at a time: [part][pairs][columns].
+
+    If few rows meet it, each task uses its panels once: parts need not go to memory and back.
+    """
+
+    def __init__(self, contraction: Contraction, terms: Terms, parts: int) -> None:
+        self.parts, self._terms = parts, terms
+        self._cutter = _Cutter(contraction, terms, parts)
+        self.statements: list[tirx.Stmt] = []
+
+    @staticmethod
+    def takes(contraction: Contraction, terms: Terms) -> bool:
+        """Tell whether the terms fill whole tiles, and are no taps of a convolution."""
+        whole = terms.count % TERMS == 0 and not terms.taps
+        return whole and not contraction.panels.pairs
+
+    def allocate(self, steps: int) -> list[tirx.Stmt]:
+        """Return what declares a task's memory, for passes of so many steps."""
+        self.part_step = steps * TILE * PANEL
+        self.buffer, statements = scratch(_int(self.parts * self.part_step), "uint32", "panel")
+        return statements
+
+    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
+        """Return what cuts a panel's terms from step `first` on."""
+        target = (self.buffer, _int(0), self.part_step)
+        return [self._cutter.rows(panel, first * TILE, steps * TILE, target)]
+
+    def at(self, panel: Expr, first: Expr) -> Expr:
+        """Return where the pass's pairs begin."""
+        return _int(0)
+
+
+class _Cutter:
+    """Cuts rows of pairs of X's panels into parts.
+
+    A target is a buffer, the position of its first pair, and the distance between parts.
+    """
+
+    def __init__(self, contraction: Contraction, terms: Terms, parts: int) -> None:
+        self._c, self._terms, self._parts = contraction, terms, parts
+        self._is_paired = contraction.panels.pairs
+        self._words = constant_value(terms.inner.extent) if self._is_paired else terms.count // 2
+
+    def _source(self, panel: Expr) -> Expr:
+        """Return where the current tap's terms of a panel begin."""
+        terms = self._terms
         taps = product([axis.extent for axis in terms.taps])
-        source = (panel.var * taps + flat_position(terms.taps)) * (stored * PANEL)
-        target = self.at(panel.var)
-        words = stored if self._c.panels.pairs else terms.count // 2
+        stored = constant_value(terms.inner.extent)
+        return (panel * taps + flat_position(terms.taps)) * (stored * PANEL)
 
-        def row(number: Expr) -> tirx.Stmt:
-            def vector(v: Expr) -> tirx.Stmt:
-                return self._row(source + v * TILE, target + number * PANEL + v * TILE, number)
-
-            return loop(_int(PANEL // TILE), vector, "vector")
-
-        statements = [loop(_int(words), row, "row")]
-        for number in range(words, self._rows):
+    def cut(self, panel: Expr, target: tuple[Var, Expr, int], rows: int) -> tirx.Stmt:
+        """Return what cuts all pairs, and fills up to `rows` of them with zeros."""
+        statements = [self.rows(panel, _int(0), _int(self._words), target)]
+        source = self._source(panel)
+        for number in range(self._words, rows):
             statements.append(
                 loop(
                     _int(PANEL // TILE),
-                    lambda v, n=number: self._last(source + v * TILE, target + v * TILE, n),
+                    lambda v, n=number: self._last(source + v * TILE, target, n, v * TILE),
                     "vector",
                 )
             )
-        return parallel([panel], nest(terms.taps, sequence(statements)))
+        return sequence(statements)
 
-    def _row(self, source: Expr, target: Expr, number: Expr) -> tirx.Stmt:
+    def rows(
+        self, panel: Expr, first: Expr, count: Expr, target: tuple[Var, Expr, int]
+    ) -> tirx.Stmt:
+        """Return what cuts `count` pairs from `first` on, which are all there."""
+        source = self._source(panel)
+
+        def row(number: Expr) -> tirx.Stmt:
+            def vector(v: Expr) -> tirx.Stmt:
+                here = source + (first + number) * self._stored_row + v * TILE
+                return sequence(
+                    [
+                        *self._fetch(here + _FETCHED),
+                        self._row(here, target, number * PANEL + v * TILE),
+                    ]
+                )
+
+            return loop(_int(PANEL // TILE), vector, "vector")
+
+        return loop(count, row, "row")
+
+    @property
+    def _stored_row(self) -> int:
+        """Elements of a pair of rows of a panel as it is stored."""
+        return PANEL if self._is_paired else 2 * PANEL
+
+    def _fetch(self, at: Expr) -> list[tirx.Stmt]:
+        rows = range(0, self._stored_row, PANEL)
+        return [prefetch(self._c.x.source, at + row) for row in rows]
+
+    def _row(self, source: Expr, target: tuple[Var, Expr, int], at: Expr) -> tirx.Stmt:
         """Return what stores a vector of pairs of a row that is there."""
-        if self._c.panels.pairs:
-            return self._put(target, [_some(self._c.x.source, source + number * PANEL, TILE)])
-        even = self._term(source + number * (2 * PANEL))
-        odd = self._term(source + number * (2 * PANEL) + PANEL)
-        return self._put(target, pair_parts(self.parts, even, odd))
+        if self._is_paired:
+            return self._put(target, at, [_some(self._c.x.source, source, TILE)])
+        parts = pair_parts(self._parts, self._term(source), self._term(source + PANEL))
+        return self._put(target, at, parts)
 
-    def _last(self, source: Expr, target: Expr, number: int) -> tirx.Stmt:
+    def _last(
+        self, source: Expr, target: tuple[Var, Expr, int], number: int, column: Expr
+    ) -> tirx.Stmt:
         """Return what stores a vector of pairs of which one term or none is there."""
-        target = target + number * PANEL
-        nothing = tirx.Broadcast(tirx.FloatImm("float32", 0.0), TILE)
-        is_there = not self._c.panels.pairs and 2 * number < self._terms.count
-        if is_there:
-            term = self._term(source + number * 2 * PANEL)
-            return self._put(target, pair_parts(self.parts, term, nothing))
+        at = column + number * PANEL
+        if not self._is_paired and 2 * number < self._terms.count:
+            nothing = tirx.Broadcast(tirx.FloatImm("float32", 0.0), TILE)
+            term = self._term(source + number * self._stored_row)
+            return self._put(target, at, pair_parts(self._parts, term, nothing))
         words = tirx.Broadcast(tirx.const(0, "uint32"), TILE)
-        return self._put(target, [words] * self.parts)
+        return self._put(target, at, [words] * self._parts)
 
     def _term(self, at: Expr) -> Expr:
         value = _some(self._c.x.source, at, TILE)
         return tirx.Cast(f"float32x{TILE}", value) if self._c.panels.int8 else value
 
-    def _put(self, target: Expr, values: list[Expr]) -> tirx.Stmt:
+    def _put(self, target: tuple[Var, Expr, int], at: Expr, values: list[Expr]) -> tirx.Stmt:
+        buffer, start, part_step = target
         stores = []
         for p, value in enumerate(values):
-            to = tirx.Ramp(target + p * self.part_step, _int(1), TILE)
-            stores.append(tirx.BufferStore(self.buffer, value, [to]))
+            to = tirx.Ramp(start + at + p * part_step, _int(1), TILE)
+            stores.append(tirx.BufferStore(buffer, value, [to]))
         return sequence(stores)

@@ -30,6 +30,11 @@ class WaitingSums:
     their first, what is added next goes to a block that nobody reads.
     """
 
+    def __init__(self, steps: int, products: Sequence[Sequence[Product]]) -> None:
+        added = tiles.added_by(steps) * len(products)
+        if added > _SIZE:
+            raise ValueError(f"{steps} steps of a pass would add {added} sums, not {_SIZE}")
+
     def allocate(self, size: Expr) -> tuple[Var, list[tirx.Stmt]]:
         """Return a buffer for so many sums, and what allocates it."""
         self._sums, statements = scratch(size + _SIZE, "float32", "sums")
