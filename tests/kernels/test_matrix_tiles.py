@@ -2,15 +2,21 @@
 
 import numpy as np
 import pytest
+import tvm
 from relax_programs import Compiled, function, host_target, nodes, normal
 from test_panels import linear, operands, rounded
-from tvm import relax
+from tvm import relax, tirx
 from tvm.ir import Call
 
 from sam_tvm.kernels import panels, streaming
-from sam_tvm.kernels.amx.parts import products_of
+from sam_tvm.kernels.amx.exponential import power_of_two, power_text
+from sam_tvm.kernels.amx.instructions import import_tiles
+from sam_tvm.kernels.amx.parts import pair_pieces, products_of
+from sam_tvm.kernels.amx.waiting import WaitingSums
+from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.panels import panels_for
 from sam_tvm.kernels.target_features import vector_unit
+from sam_tvm.kernels.vectors import Lanes, index
 from sam_tvm.pipeline.instructions import requirements
 
 pytestmark = pytest.mark.skipif(not vector_unit(host_target()).tiles, reason="no AMX here")
@@ -70,6 +76,60 @@ def test_one_library_takes_any_number_of_rows(precision, rows):
     x, weight = normal(rows, 2176), normal(2176, 130, seed=1)
     a, b = operands(precision, x, weight)
     np.testing.assert_allclose(run(x, weight), a @ b, rtol=1e-4, atol=1e-3)
+
+
+def allocated(run: Compiled) -> set[str]:
+    """Names of the scratch memory that the scheduled functions allocate."""
+    return {node.buffer.name for node in nodes(run, tirx.AllocBuffer)}
+
+
+def test_few_rows_cut_a_weight_where_they_meet_it():
+    few = linear(host_target(), "float32", (201, 128), 96)
+    many = linear(host_target(), "float32", (300, 128), 96)
+    assert "panels" not in allocated(few)
+    assert "panels" in allocated(many)
+
+
+def test_a_pass_adds_no_more_sums_than_a_block_has():
+    WaitingSums(8, [[(0, 0)]])
+    with pytest.raises(ValueError, match="9 steps"):
+        WaitingSums(9, [[(0, 0)]])
+
+
+def through(source: np.ndarray, text: str, call, dtype: str = "float32") -> np.ndarray:
+    """Apply a function in LLVM IR to vectors of 16."""
+    x = tirx.decl_buffer((source.size,), "float32", "x")
+    y = tirx.decl_buffer((source.size,), dtype, "y")
+    lanes = Lanes(16)
+    body = loop(
+        index(source.size // 16), lambda i: lanes.store(y, call(lanes.load(x, i * 16)), i * 16), "i"
+    )
+    function = tirx.PrimFunc([x, y], import_tiles(body, text)).with_attr("global_symbol", "main")
+    library = tvm.compile(tvm.IRModule({"main": function}), target=host_target())
+    result = tvm.runtime.tensor(np.zeros(source.size, dtype))
+    library["main"](tvm.runtime.tensor(source), result)
+    return result.numpy()
+
+
+@pytest.mark.parametrize(("degree", "tolerance"), [(5, 2.2e-7), (3, 8.7e-5)])
+def test_powers_of_two_are_exact_to_a_unit_or_for_what_is_rounded(degree, tolerance):
+    x = np.linspace(-120, 3, 16 * 5000, dtype="float32")
+    powers = through(x, power_text(), lambda v: power_of_two(v, degree))
+    np.testing.assert_allclose(powers, np.exp2(x.astype("float64")), rtol=tolerance)
+
+
+def test_powers_of_what_is_not_finite():
+    x = np.resize(np.array([-np.inf, np.nan, 0, -1e30], "float32"), 16)
+    powers = through(x, power_text(), lambda v: power_of_two(v, 5))
+    np.testing.assert_array_equal(powers[:4], [0, np.nan, 1, 0])
+
+
+def test_pieces_add_up_to_the_number():
+    x = np.abs(normal(320))
+    pieces = [through(x, "", lambda v, p=p: pair_pieces(3, v, v)[p], "uint32") for p in range(3)]
+    halves = [(piece & 0xFFFF0000).view("float32").astype("float64") for piece in pieces]
+    np.testing.assert_array_equal(sum(halves), x.astype("float64"))
+    np.testing.assert_array_equal(pieces[0] << 16, pieces[0] & 0xFFFF0000)
 
 
 @pytest.mark.parametrize("columns", [96, 112, 100])

@@ -29,6 +29,16 @@ def test_every_element_moves(shape, order, target):
     np.testing.assert_array_equal(run(x), x.transpose(order))
 
 
+@TARGETS
+@pytest.mark.parametrize("middle", [1, 3])
+def test_rows_a_symbolic_step_apart_are_turned_in_registers(middle, target):
+    shape = (35, "n", 50), "float32"
+    run = compiled(lambda x: op.permute_dims(x, [1, 2, 0]), shape, target=target)
+    assert nodes(run, tirx.Shuffle)
+    x = normal(35, middle, 50)
+    np.testing.assert_array_equal(run(x), x.transpose(1, 2, 0))
+
+
 def test_squares_are_turned_in_registers():
     run = compiled(lambda x: op.permute_dims(x, [1, 0]), ((300, 65), "float32"))
     assert nodes(run, tirx.Shuffle)

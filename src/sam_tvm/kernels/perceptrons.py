@@ -48,9 +48,7 @@ def place(target: tvm.target.Target | str) -> tvm.ir.transform.Pass:
         target: an LLVM target.
     """
     unit = vector_unit(tvm.target.Target(target))
-    return parameter_rewriting_pass(
-        "SamTvmPlacePerceptrons", lambda module: _Placer(module, unit)
-    )
+    return parameter_rewriting_pass("SamTvmPlacePerceptrons", lambda module: _Placer(module, unit))
 
 
 @mutator
@@ -177,9 +175,7 @@ class _Kernel:
             found.append(vectors)
         return found
 
-    def _pass(
-        self, inputs: list[list[Expr]], totals: Var, first: Expr, count: int
-    ) -> tirx.Stmt:
+    def _pass(self, inputs: list[list[Expr]], totals: Var, first: Expr, count: int) -> tirx.Stmt:
         """Return what adds the outputs' share of `count` hidden channels from `first` on."""
         _, first_weight, bias, second_weight, _ = self.buffers
         lanes, sizes, code = self.lanes, self.sizes, Code(self.lanes)

@@ -221,7 +221,8 @@ class TileProduct:
             left: rows from the strip's first on.
             number: of the panel among the task's.
             panel: where the pass's pairs of it begin, and how many steps they are.
-            current, which: the pass's number in the chunk, and among all.
+            current: the pass's number in the chunk.
+            which: its number among all.
         """
         statements: list[tirx.Stmt] = []
         at = number * (self.b.rows * PANEL) + strip * (BLOCK * PANEL)

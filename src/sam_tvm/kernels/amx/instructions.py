@@ -278,7 +278,11 @@ def multiply_adding(
     """Multiply, and add vectors of float32 in memory to others while the tiles are busy.
 
     Args:
-        shape, products, y, x, steps: see `multiply`.
+        shape: see `multiply`, as for all up to `steps`.
+        products: which parts meet.
+        y: rows of Y.
+        x: rows of a panel.
+        steps: how many.
         to: buffer and position of the sums, which begin a cache line.
         source: buffer and position of what is added to them, `added_by(steps)` elements.
     """

@@ -85,11 +85,13 @@ class WaitingSums:
         def vector(v: Expr) -> tirx.Stmt:
             at = begin + v * TILE
             to = [tirx.Ramp(self._get(self._place) + at, _int(1), TILE)]
-            more = tirx.BufferLoad(self._left, [tirx.Ramp(self._get(self._turn) + at, _int(1), TILE)])
+            more = tirx.BufferLoad(
+                self._left, [tirx.Ramp(self._get(self._turn) + at, _int(1), TILE)]
+            )
             return tirx.BufferStore(self._sums, tirx.BufferLoad(self._sums, to) + more, to)
 
-        left = tirx.truncdiv(_int(_SIZE) - begin, _int(TILE))
-        return [loop(left, vector, "vector")]
+        count = tirx.truncdiv(_int(_SIZE) - begin, _int(TILE))
+        return [loop(count, vector, "vector")]
 
     def _get(self, cell: Var) -> Expr:
         return tirx.BufferLoad(cell, [_int(0)])
