@@ -52,3 +52,11 @@ def test_on_a_gpu_only_engines_that_use_it_are_timed():
     assert ENGINES["eager"].why_not("float16", "cuda") is None
     assert ENGINES["eager"].why_not("float32", "metal") == "not timed on metal"
     assert ENGINES["onnxruntime"].why_not("float32", "cuda") == "not timed on cuda"
+
+
+def test_spconv_is_timed_on_what_has_sparse_tensors_with_one_thread():
+    spconv = ENGINES["spconv"]
+    assert spconv.why_not_time("gs_decoder", 1) is None
+    assert "--threads 1" in spconv.why_not_time("gs_decoder", 2)
+    assert spconv.why_not_time("text_encoder", 1) == "has no sparse tensors"
+    assert ENGINES["eager"].why_not_time("gs_decoder", 2) is None

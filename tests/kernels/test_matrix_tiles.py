@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from relax_programs import Compiled, function, host_target, nodes, normal
+from relax_programs import Compiled, compiled, function, host_target, nodes, normal
 from test_panels import linear, operands, rounded
 from tvm import relax, tirx
 from tvm.ir import Call
@@ -88,6 +88,23 @@ def test_few_rows_cut_a_weight_where_they_meet_it():
     many = linear(host_target(), "float32", (300, 128), 96)
     assert "panels" not in allocated(few)
     assert "panels" in allocated(many)
+
+
+@pytest.mark.parametrize("rows", [32, 200])
+def test_a_matrix_that_was_not_packed_is_cut_where_few_rows_meet_it(rows):
+    shapes = [(("b", rows, 96), "float32"), (("b", 96, 160), "float32")]
+    run = compiled(lambda a, b: relax.op.nn.relu(relax.op.matmul(a, b)), *shapes)
+    assert uses_tiles(run)
+    a, b = normal(3, rows, 96), normal(3, 96, 160, seed=1)
+    exact = np.maximum(a.astype("float64") @ b, 0)
+    np.testing.assert_allclose(run(a, b), exact, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(31, 96, 160), (64, 96, 150), (64, 90, 160), (600, 96, 160)])
+def test_matrices_of_other_sizes_are_read_where_they_lie(shape):
+    rows, terms, columns = shape
+    shapes = [((2, rows, terms), "float32"), ((2, terms, columns), "float32")]
+    assert not uses_tiles(compiled(relax.op.matmul, *shapes))
 
 
 def test_a_pass_adds_no_more_sums_than_a_block_has():

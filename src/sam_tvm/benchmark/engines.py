@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sam_tvm.runtime.errors import UnknownNameError
 
 OURS, REFERENCE = "tvm", "eager"
+SPCONV = "spconv"  # the reference's own classes, where "eager" is the modules on tensors
 # TVM without our kernels, and with them but without tuning records: to compare with, no rivals.
 STOCK, UNTUNED = "tvm-stock", "tvm-untuned"
 CPU = "llvm"  # the kind of target that is this CPU; others are a GPU's
@@ -26,6 +27,7 @@ class Engine:
         onnx: whether it reads ONNX.
         warm_up_runs: at least so many, however long they take.
         devices: kinds of GPU that it can be timed on, beside the CPU.
+        sparse: whether it is another way to run what works on sparse tensors, and that alone.
     """
 
     name: str
@@ -35,6 +37,19 @@ class Engine:
     onnx: bool = False
     warm_up_runs: int = 1
     devices: tuple[str, ...] = ()
+    sparse: bool = False
+
+    def why_not_time(self, component: str, threads: int) -> str | None:
+        """Why this component cannot be timed on so many threads; None if it can."""
+        if not self.sparse:
+            return None
+        from sam_tvm import components
+
+        found = [part for part in components.components() if part.name == component]
+        if not any(part.tensor_only is not None for part in found):
+            return "has no sparse tensors"
+        # With more, its kernels for the CPU write over what the others add.
+        return None if threads == 1 else "is right with one thread alone: --threads 1"
 
     def why_not(self, precision: str, kind: str = CPU) -> str | None:
         """Why the engine cannot run here, on this kind of device; None if it can."""
@@ -58,6 +73,12 @@ ENGINES = {
         Engine(REFERENCE, f"{_PACKAGE}.torch_engine", devices=("cuda",)),
         # The second run may find that what the first one compiled was too special.
         Engine("compile", f"{_PACKAGE}.torch_engine", warm_up_runs=3, devices=("cuda",)),
+        Engine(
+            SPCONV,
+            f"{_PACKAGE}.torch_engine",
+            without=(("bfloat16", "spconv's kernels for the CPU are float32"),),
+            sparse=True,
+        ),
         Engine(
             "onnxruntime",
             f"{_PACKAGE}.onnxruntime_engine",

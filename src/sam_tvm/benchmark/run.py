@@ -89,7 +89,9 @@ def _time_workload(bench: Bench, name: str, limits: Limits, logs: Path, bar: tqd
     """All rounds of one workload; an engine that failed once is not asked again."""
     plan = bench.plan
     outcomes: Outcomes = {
-        (engine, precision): Outcome(error=engine.why_not(precision, plan.kind))
+        (engine, precision): Outcome(
+            error=engine.why_not(precision, plan.kind) or engine.why_not_time(name, plan.threads)
+        )
         for engine in plan.engines
         for precision in plan.precisions
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_tvm.benchmark.engines import CPU
+from sam_tvm.benchmark.engines import CPU, SPCONV
 from sam_tvm.benchmark.memory import reset_peak_rss
 from sam_tvm.benchmark.workload import (
     END_TO_END,
@@ -115,13 +115,15 @@ def load_request(request: Request) -> Any:
     return load_part(get_preset(request.preset), source, component)
 
 
-def component_function(component: Component, model: Any) -> Callable[..., Any]:
+def component_function(
+    component: Component, model: Any, sparse: bool = False
+) -> Callable[..., Any]:
     """The component as a function of its inputs.
 
     Where the reference works on sparse tensors, on spconv with one thread, it is the module on
-    tensors alone, which is the same for every engine.
+    tensors alone, which is the same for every engine; unless those classes are asked for.
     """
-    if component.tensor_only is not None:
+    if component.tensor_only is not None and not sparse:
         return component.tensor_only(model).eval()
     return partial(component.call, model)
 
@@ -132,7 +134,7 @@ def _component(model: Any, request: Request, compiled: bool) -> Workload:
     from sam_tvm import components
 
     (component,) = components.select([request.name])
-    function = component_function(component, model)
+    function = component_function(component, model, sparse=request.engine == SPCONV)
     return component_workload(
         TorchModel(torch.compile(function) if compiled else function, torch_device(request)),
         request,

@@ -19,6 +19,7 @@ from sam_tvm.kernels import (
     packing,
     panels,
     perceptrons,
+    recomputation,
     slice_order,
     winograd,
 )
@@ -59,6 +60,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             gathered.place(target),
             # Products with a weight read it in the order of the kernel's tiles.
             packing.pack_weights(replace(form, int8=int8)),
+            # Norms read their input again instead of a copy less its mean.
+            recomputation.recompute_differences(),
         ],
         name="sam_tvm.placement",
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam_tvm.kernels.amx.instructions import BLOCK, TILE
-from sam_tvm.kernels.amx.operands import Rows, Terms
+from sam_tvm.kernels.amx.rows import Rows, Terms
 
 _ROW_WORDS = 4 << 16  # of a block of Y: half of a cache of 2 MiB
-_MOST_ROWS = 512
+MOST_ROWS = 512
 _ENOUGH_ROWS = 384  # that share a pass over a panel
 _STEPS = {1: 8, 3: 4}  # by Y's parts: with as much of X, 16 or 24 KiB of the first-level cache
 _FEW_STEPS = 2  # where X is cut for each pass, and its source passes through that cache too
@@ -52,7 +52,7 @@ def choose_blocking(height: int | None, terms: Terms, rows: Rows, few: bool) -> 
         few: whether there are so few rows that X is cut where it is used.
     """
     most_steps = _FEW_STEPS if few else _STEPS[rows.parts]
-    most = _MOST_ROWS if height is None else min(_MOST_ROWS, -(-height // BLOCK) * BLOCK)
+    most = MOST_ROWS if height is None else min(MOST_ROWS, -(-height // BLOCK) * BLOCK)
     passes = -(-terms.steps // most_steps)
     steps = -(-terms.steps // passes)
     passes = -(-terms.steps // steps)

@@ -12,11 +12,12 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.blocking import choose_blocking
+from sam_tvm.kernels.amx.blocking import MOST_ROWS, choose_blocking
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
-from sam_tvm.kernels.amx.operands import PassPanels, Rows, SplitPanels, StoredPanels, Terms
 from sam_tvm.kernels.amx.parts import WHOLE, products_of
+from sam_tvm.kernels.amx.rows import Rows, Terms
 from sam_tvm.kernels.amx.waiting import WaitingSums
+from sam_tvm.kernels.amx.weights import PassPanels, SplitPanels, StoredPanels
 from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
@@ -45,19 +46,35 @@ def _int(value: int) -> Expr:
 
 def takes(contraction: Contraction) -> bool:
     """Tell whether tiles are the faster way: the vector unit needs no operands cut into parts."""
-    panels = contraction.panels
-    if panels is None or panels.width != PANEL:
+    step = constant_stride(contraction.y.indices[0], contraction.reduced[-1])
+    if step != 1 + _is_paired(contraction) or contraction.columns:
         return False
-    if constant_stride(contraction.y.indices[0], contraction.reduced[-1]) != 1 + panels.pairs:
-        return False
-    if contraction.columns or Terms.of(contraction).count < TILE:
+    if contraction.panels is None:
+        return _takes_matrix(contraction)
+    if contraction.panels.width != PANEL or Terms.of(contraction).count < TILE:
         return False
     height = constant_value(_rows(contraction))
-    return height is None or height >= _FEWEST_ROWS[panels.pairs]
+    return height is None or height >= _FEWEST_ROWS[_is_paired(contraction)]
+
+
+def _takes_matrix(contraction: Contraction) -> bool:
+    """Tell whether X, which was not packed, is cut as often as few rows' weight is: once."""
+    row = contraction.row
+    height = None if row is None else constant_value(row.extent)
+    if height is None or not BLOCK <= height <= MOST_ROWS:
+        return False
+    terms = Terms.of(contraction)
+    return PassPanels.takes(contraction, terms) and PassPanels.takes_matrix(contraction, terms)
+
+
+def _is_paired(contraction: Contraction) -> bool:
+    return contraction.panels is not None and contraction.panels.pairs
 
 
 def few_rows(contraction: Contraction) -> bool | Expr:
     """Return whether there are too few rows to cut X for all tasks, or what tells at run time."""
+    if contraction.panels is None:
+        return True
     if not PassPanels.takes(contraction, Terms.of(contraction)):
         return False
     rows = _rows(contraction)
@@ -80,7 +97,7 @@ class TileProduct:
         self.columns = constant_value(contraction.lane.extent)
         self.panels = -(-self.columns // PANEL)
         self.terms = Terms.of(contraction)
-        self.y = Rows(contraction, self.terms, 1 if contraction.panels.pairs else WHOLE)
+        self.y = Rows(contraction, self.terms, 1 if _is_paired(contraction) else WHOLE)
         self.b = choose_blocking(constant_value(self.height), self.terms, self.y, few)
         self.x = self._panels()
         self.products = products_of(self.y.parts, self.x.parts)
@@ -92,7 +109,8 @@ class TileProduct:
     def _panels(self) -> StoredPanels | SplitPanels | PassPanels:
         form = self.c.panels
         if self.few:
-            return PassPanels(self.c, self.terms, 1 if form.int8 else WHOLE)
+            parts = 1 if form is not None and form.int8 else WHOLE
+            return PassPanels(self.c, self.terms, parts)
         if form.pairs and self.terms.count % (2 * TILE) == 0:
             return StoredPanels(self.c, self.terms)
         parts = 1 if form.pairs or form.int8 else WHOLE
