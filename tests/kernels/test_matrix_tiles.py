@@ -211,9 +211,3 @@ def test_small_products_come_before_the_large_one():
 
 def test_a_library_asks_for_the_instructions():
     assert {"amx-tile", "amx-bf16"} <= set(requirements(host_target())["instructions"])
-
-
-def test_what_tiles_take_is_decided_by_the_weight():
-    """Products of two activations have no panels."""
-    run = Compiled(function(relax.op.matmul, ((4, 96, 64), "float32"), ((4, 64, 96), "float32")))
-    assert not uses_tiles(run)

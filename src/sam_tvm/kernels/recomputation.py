@@ -43,7 +43,9 @@ class _Rewriter(Rewriter):
         if not read or operator_name(call) not in BINARY:
             return super().visit_call_(call)
         self.changed = True
-        own = {var: self.builder_.emit(super().visit_call_(self.cheap[var])) for var in read}
+        own = {}
+        for var in read:
+            own[var] = self.builder_.emit(super().visit_call_(self.cheap[var]))
         arguments = [own[a] if a in read else self.visit_expr(a) for a in call.args]
         return relax.Call(call.op, arguments, call.attrs, call.ty_args)
 
