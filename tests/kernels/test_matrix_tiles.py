@@ -107,6 +107,15 @@ def test_matrices_of_other_sizes_are_read_where_they_lie(shape):
     assert not uses_tiles(compiled(relax.op.matmul, *shapes))
 
 
+def test_a_sum_of_unknown_length_is_a_product_in_registers():
+    shapes = [((2, 64, "terms"), "float32"), ((2, "terms", 96), "float32")]
+    run = compiled(relax.op.matmul, *shapes)
+    assert not uses_tiles(run)
+    assert set(run.rules.values()) == {"matmul"}
+    a, b = normal(2, 64, 37), normal(2, 37, 96, seed=1)
+    np.testing.assert_allclose(run(a, b), a @ b, rtol=1e-5, atol=1e-5)
+
+
 def test_a_pass_adds_no_more_sums_than_a_block_has():
     WaitingSums(8, [[(0, 0)]])
     with pytest.raises(ValueError, match="9 steps"):

@@ -9,8 +9,9 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
-from sam_tvm.kernels.expressions import constant_value, divide, integer, substitute
+from sam_tvm.kernels.expressions import constant_value, divide, integer, linear_form, substitute
 from sam_tvm.kernels.loops import loop, sequence, vector
+from sam_tvm.kernels.streaming import LINE, is_large
 
 Stream = Callable[[Var, Expr, Expr], tirx.Stmt]
 
@@ -81,3 +82,26 @@ def store_sums(
         return sequence(statements)
 
     return loop(count, row, "row")
+
+
+def streamed_lanes(contraction: Contraction) -> int | None:
+    """Return the elements of a cache line, if a result in whole lines is too large for the caches.
+
+    Else None.
+    """
+    if not is_large(contraction.output):
+        return None
+    lanes = LINE
+    if str(contraction.output.dtype) != "float32":
+        if rounded_value(contraction.value) is None:
+            return None
+        lanes = 2 * LINE
+    rows = [contraction.row] if contraction.row is not None else []
+    axes = [*contraction.outer, *rows, contraction.lane]
+    form = linear_form(contraction.index, [axis.var for axis in axes])
+    columns = constant_value(contraction.lane.extent)
+    if form is None or columns is None or columns % lanes:
+        return None
+    *steps, _ = form[0]
+    numbers = [constant_value(number) for number in (*steps, form[1])]
+    return lanes if all(n is not None and n % lanes == 0 for n in numbers) else None

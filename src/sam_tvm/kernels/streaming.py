@@ -17,7 +17,7 @@ from sam_tvm.kernels.expressions import constant_value, integer, linear_form, su
 from sam_tvm.kernels.loops import sequence
 
 LARGE = 1 << 21  # elements of a result that the caches would not keep
-_LINE = 16  # float32
+LINE = 16  # float32
 
 STREAM_TEXT = """
 define i32 @sam_tvm_stream(ptr %p, <16 x float> %x) {
@@ -91,7 +91,7 @@ class _Streamer:
         if loop.kind == tirx.ForKind.PARALLEL and self.changed:
             body = sequence([loop.body, end_of_stream()])
             return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
-        if loop.kind != tirx.ForKind.VECTORIZED or constant_value(loop.extent) != _LINE:
+        if loop.kind != tirx.ForKind.VECTORIZED or constant_value(loop.extent) != LINE:
             return loop
         *before, last = list(loop.body) if isinstance(loop.body, tirx.SeqStmt) else [loop.body]
         if not isinstance(last, tirx.BufferStore) or last.buffer not in self.large:
@@ -100,11 +100,11 @@ class _Streamer:
         if not _fills_line(index, loop.loop_var):
             return loop
         self.changed = True
-        register = tirx.decl_buffer((_LINE,), "float32", "streamed")
+        register = tirx.decl_buffer((LINE,), "float32", "streamed")
         store = tirx.BufferStore(register, last.value, [loop.loop_var])
         fill = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, sequence([*before, store]))
         zero = integer(0, loop.loop_var)
-        whole = tirx.Ramp(zero, integer(1, loop.loop_var), _LINE)
+        whole = tirx.Ramp(zero, integer(1, loop.loop_var), LINE)
         at = substitute(index, {loop.loop_var: zero})
         put = stream(last.buffer, at, tirx.BufferLoad(register, [whole]))
         return sequence([tirx.AllocBuffer(register), fill, put])
@@ -114,7 +114,7 @@ class _Streamer:
         index = store.indices[0]
         if store.buffer not in self.large or not isinstance(index, tirx.Ramp):
             return store
-        if constant_value(index.lanes) != _LINE or constant_value(index.stride) != 1:
+        if constant_value(index.lanes) != LINE or constant_value(index.stride) != 1:
             return store
         if not _begins_line(index.base):
             return store
@@ -132,4 +132,4 @@ def _fills_line(index: Expr, lane: Var) -> bool:
 
 def _begins_line(position: Expr) -> bool:
     found = sym.Analyzer().modular_set(position)
-    return int(found.coeff) % _LINE == 0 and int(found.base) % _LINE == 0
+    return int(found.coeff) % LINE == 0 and int(found.base) % LINE == 0

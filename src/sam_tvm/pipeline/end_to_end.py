@@ -170,10 +170,9 @@ def _run_case(
             apply_prompt(segmenter, prompt, state)
         ours = Detections(state["masks"][:, 0], state["boxes"], state["scores"])
         findings.append(_finding(prompts, state))
-        name = case.name if len(case.rounds) == 1 else f"{case.name}_{index + 1}"
         header = {
             "model": MODEL,
-            "case": name,
+            "case": _name(case, index),
             "picture": case.picture,
             "prompt": _prompt_row(prompts),
             "threshold": threshold,
@@ -184,10 +183,16 @@ def _run_case(
     return rows
 
 
-def _failure(case: EndToEndCase, error: str) -> dict[str, Any]:
-    """The report's entry of a case that did not run."""
-    header = {"model": MODEL, "case": case.name, "picture": case.picture}
-    return {**header, "passed": False, "detections": None, "error": error}
+def _name(case: EndToEndCase, index: int) -> str:
+    """What a round of a case is called in the report."""
+    return case.name if len(case.rounds) == 1 else f"{case.name}_{index + 1}"
+
+
+def _failures(case: EndToEndCase, error: str) -> list[dict[str, Any]]:
+    """The report's entries of a case that did not run, in the places of its rounds' own."""
+    header = {"model": MODEL, "picture": case.picture}
+    failed = {"passed": False, "detections": None, "error": error}
+    return [{**header, "case": _name(case, i), **failed} for i in range(len(case.rounds))]
 
 
 def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -202,7 +207,8 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         peer, _ = _made(job, job.precision, thresholds=reference)
     if not job.bundle_folder(MODEL).is_dir():
         missing = f"there is no bundle {job.bundle_folder(MODEL)}: run scripts/04_bundle.py first"
-        return [_failure(case, missing) for case in CASES], {MODEL: weights}
+        rows = [row for case in CASES for row in _failures(case, missing)]
+        return rows, {MODEL: weights}
     segmenter = Segmenter.load(job.bundle_folder(MODEL))
     checkpoint, shipped = job.source(MODEL).checkpoint, job.preset.shipped_weights(MODEL)
     yardstick = _Yardstick(
@@ -214,10 +220,10 @@ def compare_end_to_end(job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     )
     own = peer is None and not yardstick.rounded
     results = job.folder / ("end_to_end" if own else f"end_to_end-{job.build_name}")
-    rows: list[dict[str, Any]] = []
+    rows = []
     for case in tqdm(CASES, desc="end to end", unit="case"):
         try:
             rows += _run_case(segmenter, case, yardstick, results)
         except Exception as error:
-            rows.append(_failure(case, one_line(error)))
+            rows += _failures(case, one_line(error))
     return rows, {MODEL: weights}

@@ -18,21 +18,19 @@ from sam_tvm.kernels.amx.parts import WHOLE, products_of
 from sam_tvm.kernels.amx.rows import Rows, Terms
 from sam_tvm.kernels.amx.waiting import WaitingSums
 from sam_tvm.kernels.amx.weights import PassPanels, SplitPanels, StoredPanels
-from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
     divide,
     divide_up,
     integer,
-    linear_form,
     product,
 )
 from sam_tvm.kernels.layout import constant_stride, scratch
 from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.stores import store_sums
-from sam_tvm.kernels.streaming import end_of_stream, is_large, stream
+from sam_tvm.kernels.stores import store_sums, streamed_lanes
+from sam_tvm.kernels.streaming import end_of_stream, stream
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
@@ -62,6 +60,8 @@ def _takes_matrix(contraction: Contraction) -> bool:
     row = contraction.row
     height = None if row is None else constant_value(row.extent)
     if height is None or not BLOCK <= height <= MOST_ROWS:
+        return False
+    if constant_value(contraction.reduced[-1].extent) is None:
         return False
     terms = Terms.of(contraction)
     return PassPanels.takes(contraction, terms) and PassPanels.takes_matrix(contraction, terms)
@@ -277,29 +277,9 @@ class TileProduct:
             first = tirx.And(first, tirx.EQ(axis.var, _int(0)))
         return first
 
-    def _streamed_lanes(self) -> int | None:
-        """Return the elements of a cache line, if the result is made of whole ones.
-
-        And if it is too large for the caches; else None.
-        """
-        if not is_large(self.c.output):
-            return None
-        lanes = TILE
-        if str(self.c.output.dtype) != "float32":
-            if rounded_value(self.c.value) is None:
-                return None
-            lanes = 2 * TILE
-        axes = [*self.c.outer, *([self.c.row] if self.c.row is not None else []), self.c.lane]
-        form = linear_form(self.c.index, [axis.var for axis in axes])
-        if form is None or self.columns % lanes:
-            return None
-        *steps, _ = form[0]
-        numbers = [constant_value(number) for number in (*steps, form[1])]
-        return lanes if all(n is not None and n % lanes == 0 for n in numbers) else None
-
     def _store(self, first: Expr, rows: Expr, begin: Expr, count: Expr) -> tirx.Stmt:
         """Return what stores the sums of panels through the epilogue, row after row."""
-        streamed = self._streamed_lanes()
+        streamed = streamed_lanes(self.c)
 
         def row(r: Expr) -> tirx.Stmt:
             def panel(number: Expr) -> tirx.Stmt:
