@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sam_tvm.runtime.errors import UnknownNameError
 
 OURS, REFERENCE = "tvm", "eager"
-SPCONV = "spconv"  # the reference's own classes, where "eager" is the modules on tensors
 # TVM without our kernels, and with them but without tuning records: to compare with, no rivals.
 STOCK, UNTUNED = "tvm-stock", "tvm-untuned"
 CPU = "llvm"  # the kind of target that is this CPU; others are a GPU's
@@ -73,8 +72,9 @@ ENGINES = {
         Engine(REFERENCE, f"{_PACKAGE}.torch_engine", devices=("cuda",)),
         # The second run may find that what the first one compiled was too special.
         Engine("compile", f"{_PACKAGE}.torch_engine", warm_up_runs=3, devices=("cuda",)),
+        # The reference's own classes, where "eager" is the modules on tensors.
         Engine(
-            SPCONV,
+            "spconv",
             f"{_PACKAGE}.torch_engine",
             without=(("bfloat16", "spconv's kernels for the CPU are float32"),),
             sparse=True,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_tvm.benchmark.engines import CPU, SPCONV
+from sam_tvm.benchmark.engines import CPU, ENGINES
 from sam_tvm.benchmark.memory import reset_peak_rss
 from sam_tvm.benchmark.workload import (
     END_TO_END,
@@ -134,7 +134,7 @@ def _component(model: Any, request: Request, compiled: bool) -> Workload:
     from sam_tvm import components
 
     (component,) = components.select([request.name])
-    function = component_function(component, model, sparse=request.engine == SPCONV)
+    function = component_function(component, model, sparse=ENGINES[request.engine].sparse)
     return component_workload(
         TorchModel(torch.compile(function) if compiled else function, torch_device(request)),
         request,

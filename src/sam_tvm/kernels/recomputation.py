@@ -7,7 +7,7 @@ memory anyway, a subtraction for each is cheaper than storing the difference and
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 
 import tvm
 from tvm import relax
@@ -39,7 +39,8 @@ class _Rewriter(Rewriter):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Compute what one call reads for it alone."""
-        read = {var for var in call.args if isinstance(var, relax.Var) and var in self.cheap}
+        # In order, so that every build is the same.
+        read = dict.fromkeys(a for a in call.args if isinstance(a, relax.Var) and a in self.cheap)
         if not read or operator_name(call) not in BINARY:
             return super().visit_call_(call)
         self.changed = True
@@ -56,20 +57,19 @@ def _differences(function: relax.Function) -> dict[relax.Var, relax.Call]:
         return {}
     bindings = [binding for block in function.body.blocks for binding in block.bindings]
     values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
-    readers: dict[relax.Var, list[relax.Expr]] = {}
+    readers: defaultdict[relax.Var, list[relax.Expr]] = defaultdict(list)
     for value in values.values():
         for var in relax.analysis.free_vars(value):
-            readers.setdefault(var, []).append(value)
-    counts = Counter({var: len(calls) for var, calls in readers.items()})
+            readers[var].append(value)
     found = {}
     for var, value in values.items():
-        if operator_name(value) not in BINARY or counts[var] < 2:
+        if operator_name(value) not in BINARY or len(readers[var]) < 2:
             continue
         if not isinstance(var, relax.DataflowVar):
             continue
         if not all(operator_name(reader) in BINARY for reader in readers[var]):
             continue
-        if any(_is_beside_small(value, i) and counts[value.args[i]] > 1 for i in (0, 1)):
+        if any(_is_beside_small(value, i) and len(readers[value.args[i]]) > 1 for i in (0, 1)):
             found[var] = value
     return found
 

@@ -108,12 +108,11 @@ class TileProduct:
 
     def _panels(self) -> StoredPanels | SplitPanels | PassPanels:
         form = self.c.panels
+        parts = WHOLE if form is None or not (form.pairs or form.int8) else 1
         if self.few:
-            parts = 1 if form is not None and form.int8 else WHOLE
             return PassPanels(self.c, self.terms, parts)
         if form.pairs and self.terms.count % (2 * TILE) == 0:
             return StoredPanels(self.c, self.terms)
-        parts = 1 if form.pairs or form.int8 else WHOLE
         return SplitPanels(self.c, self.terms, _int(self.panels), parts)
 
     def _named(self, name: str, value: Expr, statements: list[tirx.Stmt]) -> Expr:
@@ -141,8 +140,7 @@ class TileProduct:
     def _task(self, row_block: Expr, begin: Expr, per_task: Expr) -> tirx.Stmt:
         b = self.b
         statements: list[tirx.Stmt] = [*self.y.allocate(b.rows, b.steps, b.chunk)]
-        if isinstance(self.x, PassPanels):
-            statements += self.x.allocate(b.steps)
+        statements += self.x.allocate(b.steps)
         first = self._named("first_row", row_block * b.rows, statements)
         rows: Expr = _int(b.rows)
         if (constant_value(self.height) or 1) % b.rows:

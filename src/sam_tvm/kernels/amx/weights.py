@@ -34,7 +34,19 @@ def _some(buffer: Var, at: Expr) -> Expr:
     return tirx.BufferLoad(buffer, [tirx.Ramp(at, _int(1), TILE)])
 
 
-class StoredPanels:
+class _ReadyPanels:
+    """X that lies in memory as the tiles read it before a task begins."""
+
+    def allocate(self, steps: int) -> list[tirx.Stmt]:
+        """Return what a task declares: nothing."""
+        return []
+
+    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
+        """Return what makes a panel's pass ready: nothing."""
+        return []
+
+
+class StoredPanels(_ReadyPanels):
     """X as a bfloat16 build packed it: [panel][taps][pairs][columns]."""
 
     parts, part_step = 1, 0
@@ -45,10 +57,6 @@ class StoredPanels:
         self._rows = terms.steps * TILE
         self.statements: list[tirx.Stmt] = []
 
-    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
-        """Return what makes a panel's pass ready: nothing."""
-        return []
-
     def at(self, panel: Expr, first: Expr) -> Expr:
         """Return where the current tap's pairs of a panel begin, from step `first` on."""
         taps = product([axis.extent for axis in self._terms.taps])
@@ -56,7 +64,7 @@ class StoredPanels:
         return start + first * (TILE * PANEL)
 
 
-class SplitPanels:
+class SplitPanels(_ReadyPanels):
     """X cut into parts at each call: [panel][part][taps][pairs][columns].
 
     Of float32 three parts, of int8 one, and of pairs that fill no whole tiles a copy. That the
@@ -76,10 +84,6 @@ class SplitPanels:
         size = sym.Analyzer().simplify(panels * (parts * self.part_step))
         self.buffer, self.statements = scratch(size, "uint32", "panels")
         self.statements.append(self._fill(panels))
-
-    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
-        """Return what makes a panel's pass ready: nothing."""
-        return []
 
     def at(self, panel: Expr, first: Expr) -> Expr:
         """Return where the current tap's pairs of a panel's first part begin, from a step on."""

@@ -175,8 +175,8 @@ class Block:
         bias = self.plan.attention.bias
         if bias is None or self.plan.attention.bias_per_query:
             return None
-        value = self.plan.element(bias, (*self.head, 0, key))
-        return code.name("bias", self.plan.in_unit(self._lanes.splat(value)))
+        value = self.plan.in_unit(self.plan.element(bias, (*self.head, 0, key)))
+        return code.name("bias", self._lanes.splat(value))
 
     def _hide_later(self, score: Expr, v: int, key: Expr) -> Expr:
         """Return the score where the query may see the key, else -infinity."""

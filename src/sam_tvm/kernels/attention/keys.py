@@ -145,9 +145,7 @@ def load_bias(
             to = inner.bind("to", at * width + v * lanes.count)
             for r, row in enumerate(rows):
                 value = tirx.BufferLoad(source, [row + key * bias.strides[-1]])
-                inner.add(tirx.BufferStore(memory.scores, value, [to + r]))
-            biases = plan.in_unit(lanes.load(memory.scores, to))
-            inner.add(lanes.store(memory.scores, biases, to))
+                inner.add(tirx.BufferStore(memory.scores, plan.in_unit(value), [to + r]))
             return inner.body()
 
         left = round_up(count, plan.tile.rows) - squares * lanes.count

@@ -129,8 +129,8 @@ class Plan:
         return math.log2(math.e) if self.tile.parts else 1.0
 
     def in_unit(self, bias: Expr) -> Expr:
-        """Return what is added to scores in their unit."""
-        return bias if self.unit == 1 else bias * self.lanes.number(self.unit)
+        """Return what is added to scores, a number or a vector, in their unit."""
+        return bias if self.unit == 1 else bias * tirx.FloatImm("float32", self.unit)
 
     def weighed(self, count: Expr) -> Expr:
         """Return how many keys of a pass are weighed: whole steps of the loop that sums values."""

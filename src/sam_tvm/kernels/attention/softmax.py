@@ -26,6 +26,11 @@ _LOWEST = -87.33654  # e**x is subnormal below
 _ROUNDING = 12582912.0  # 1.5 * 2**23: float32 of this size are integers
 
 
+def polynomial_degree(is_rounded: bool) -> int:
+    """Return the degree for weights that are rounded to bfloat16, or for float32 ones."""
+    return 3 if is_rounded else 5
+
+
 def exponential(code: Code, x: Expr, bfloat16: bool) -> Expr:
     """Return e**x for x <= 0; 0 where the result would be subnormal, NaN for NaN.
 
@@ -46,7 +51,7 @@ def exponential(code: Code, x: Expr, bfloat16: bool) -> Expr:
     shifted = code.name("shifted", x * number(math.log2(math.e)) + number(_ROUNDING))
     whole = code.name("whole", shifted - number(_ROUNDING))
     r = code.name("r", x - whole * number(math.log(2)))
-    *rest, highest = _COEFFICIENTS[3 if bfloat16 else 5]
+    *rest, highest = _COEFFICIENTS[polynomial_degree(bfloat16)]
     power = number(highest)
     for coefficient in reversed(rest):
         power = code.name("power", power * r + number(coefficient))

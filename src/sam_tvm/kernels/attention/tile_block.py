@@ -13,6 +13,7 @@ from sam_tvm.kernels.amx.instructions import BLOCK, TILE
 from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
+from sam_tvm.kernels.attention.softmax import polynomial_degree
 from sam_tvm.kernels.attention.tile_operands import load_queries
 from sam_tvm.kernels.expressions import divide
 from sam_tvm.kernels.loops import loop
@@ -98,7 +99,7 @@ class TileBlock(Block):
         return code.body()
 
     def _weight(self, code: Code, score: Expr, base: Expr) -> Expr:
-        degree = 3 if self.plan.tile.is_rounded else 5
+        degree = polynomial_degree(self.plan.tile.is_rounded)
         return code.name("weight", power_of_two(score - base, degree))
 
     def _store_weights(
