@@ -10,7 +10,7 @@ from tvm.ir import Call
 
 from sam_tvm.kernels import panels, streaming
 from sam_tvm.kernels.amx.exponential import power_of_two, power_text
-from sam_tvm.kernels.amx.instructions import import_tiles
+from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.amx.waiting import WaitingSums
 from sam_tvm.kernels.loops import loop
@@ -32,33 +32,40 @@ def uses_tiles(run: Compiled) -> bool:
     return any("tiles_multiply" in name for name in calls(run))
 
 
+def uses_digits(run: Compiled) -> bool:
+    return any("tiles_multiply_combining" in name for name in calls(run))
+
+
 def rms(error: np.ndarray) -> float:
     return float(np.sqrt(np.mean(error**2)))
 
 
-@pytest.mark.parametrize("terms", [97, 1024, 4736])
-def test_float32_in_parts_errs_less_than_float32_itself(terms):
+@pytest.mark.parametrize(("rows", "terms"), [(260, 97), (201, 1024), (200, 4736)])
+def test_float32_in_parts_errs_less_than_float32_itself(rows, terms):
     """Against a BLAS in float32, whose sums are as long."""
-    run = linear(host_target(), "float32", (260, terms), 70)
-    assert uses_tiles(run)
-    x, weight = normal(260, terms), normal(terms, 70, seed=1)
+    run = linear(host_target(), "float32", (rows, terms), 70)
+    assert uses_tiles(run) and not uses_digits(run)
+    x, weight = normal(rows, terms), normal(terms, 70, seed=1)
     exact = x.astype("float64") @ weight.astype("float64")
     error, plain = run(x, weight) - exact, x @ weight - exact
     assert rms(error) <= rms(plain)
     assert abs(error).max() <= 1.5 * abs(plain).max()
 
 
+@pytest.mark.parametrize("terms", [64, 300])
 @pytest.mark.parametrize("magnitude", [1e-25, 1e25])
-def test_parts_hold_numbers_of_any_size(magnitude):
-    run = linear(host_target(), "float32", (256, 64), 48)
-    x, weight = normal(256, 64) * np.float32(magnitude), normal(64, 48, seed=1)
+def test_tiles_hold_numbers_of_any_size(magnitude, terms):
+    run = linear(host_target(), "float32", (256, terms), 48)
+    assert uses_digits(run) == (terms == 300)
+    x, weight = normal(256, terms) * np.float32(magnitude), normal(terms, 48, seed=1)
     exact = x.astype("float64") @ weight.astype("float64")
-    np.testing.assert_allclose(run(x, weight), exact, rtol=1e-4, atol=1e-6 * magnitude)
+    np.testing.assert_allclose(run(x, weight), exact, rtol=1e-4, atol=5e-5 * magnitude)
 
 
-def test_what_is_not_finite_shows_in_its_row_alone():
-    run = linear(host_target(), "float32", (256, 64), 48)
-    x, weight = normal(256, 64), normal(64, 48, seed=1)
+@pytest.mark.parametrize("terms", [64, 300])
+def test_what_is_not_finite_shows_in_its_row_alone(terms):
+    run = linear(host_target(), "float32", (256, terms), 48)
+    x, weight = normal(256, terms), normal(terms, 48, seed=1)
     x[3, 5], x[40, 6] = np.inf, np.nan
     assert set(np.flatnonzero(~np.isfinite(run(x, weight)).all(1))) == {3, 40}
 

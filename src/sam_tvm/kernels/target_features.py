@@ -15,7 +15,7 @@ class VectorUnit:
     Attributes:
         lanes: float32 elements in one vector register.
         registers: how many vector registers there are.
-        tiles: whether there are matrix tiles beside it, of bfloat16 (`kernels.amx`).
+        tiles: whether there are matrix tiles beside it, of bfloat16 and int8 (`kernels.amx`).
     """
 
     lanes: int
@@ -46,9 +46,9 @@ def vector_unit(target: tvm.target.Target) -> VectorUnit:
 
 
 def _has_tiles(target: tvm.target.Target) -> bool:
-    """Tell whether there are tiles and vectors of bfloat16, and a system that lets us use them."""
+    """Tell whether there are tiles, vectors of bfloat16, and a system that lets us use them."""
     triple = str(target.attrs.get("mtriple") or codegen.llvm_get_system_triple())
-    features = ("amx-tile", "amx-bf16", "avx512bf16")
+    features = ("amx-tile", "amx-bf16", "amx-int8", "avx512bf16")
     return "linux" in triple and all(codegen.target_has_features(f, target) for f in features)
 
 

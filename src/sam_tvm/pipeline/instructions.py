@@ -18,7 +18,7 @@ from sam_tvm.runtime.instructions import architecture, host_instructions
 _EMITTED = {
     "x86_64": re.compile(
         r"ssse3|sse[34].*|avx(?!10).*|fma4?|f16c|xop|bmi2?|tbm|lzcnt|popcnt|movbe|gfni"
-        r"|amx-(tile|bf16)"
+        r"|amx-(tile|bf16|int8)"
         r"|egpr|ndd|nf|ccmp|cf|zu|ppx|push2pop2"  # APX
     ),
     "aarch64": re.compile(

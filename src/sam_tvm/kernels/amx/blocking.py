@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam_tvm.kernels.amx.instructions import BLOCK, TILE
+from sam_tvm.kernels.amx.digit_operands import DigitRows
+from sam_tvm.kernels.amx.instructions import BLOCK
 from sam_tvm.kernels.amx.rows import Rows, Terms
 
 _ROW_WORDS = 4 << 16  # of a block of Y: half of a cache of 2 MiB
@@ -42,7 +43,9 @@ class Blocking:
         return -(-self.passes // self.chunk)
 
 
-def choose_blocking(height: int | None, terms: Terms, rows: Rows, few: bool) -> Blocking:
+def choose_blocking(
+    height: int | None, terms: Terms, rows: Rows | DigitRows, few: bool
+) -> Blocking:
     """Choose the sizes.
 
     Args:
@@ -64,7 +67,7 @@ def choose_blocking(height: int | None, terms: Terms, rows: Rows, few: bool) -> 
         return count
 
     chunk = passes
-    if not terms.taps and terms.count % (2 * TILE) == 0:
+    if rows.takes_chunks:
         while chunk > 1 and fitting(chunk) < min(_ENOUGH_ROWS, most):
             chunk -= 1
         chunk = -(-passes // -(-passes // chunk))

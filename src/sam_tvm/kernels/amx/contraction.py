@@ -12,12 +12,15 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.blocking import MOST_ROWS, choose_blocking
+from sam_tvm.kernels.amx.blocking import MOST_ROWS
+from sam_tvm.kernels.amx.digit_operands import DigitRows
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
-from sam_tvm.kernels.amx.parts import WHOLE, products_of
-from sam_tvm.kernels.amx.rows import Rows, Terms
-from sam_tvm.kernels.amx.waiting import WaitingSums
-from sam_tvm.kernels.amx.weights import PassPanels, SplitPanels, StoredPanels
+from sam_tvm.kernels.amx.library import import_tiles
+from sam_tvm.kernels.amx.multiplication import Operands, multiply
+from sam_tvm.kernels.amx.plan import is_paired, plan_product
+from sam_tvm.kernels.amx.rows import Terms
+from sam_tvm.kernels.amx.waiting import Pass
+from sam_tvm.kernels.amx.weights import PassPanels
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
@@ -45,14 +48,14 @@ def _int(value: int) -> Expr:
 def takes(contraction: Contraction) -> bool:
     """Tell whether tiles are the faster way: the vector unit needs no operands cut into parts."""
     step = constant_stride(contraction.y.indices[0], contraction.reduced[-1])
-    if step != 1 + _is_paired(contraction) or contraction.columns:
+    if step != 1 + is_paired(contraction) or contraction.columns:
         return False
     if contraction.panels is None:
         return _takes_matrix(contraction)
     if contraction.panels.width != PANEL or Terms.of(contraction).count < TILE:
         return False
     height = constant_value(_rows(contraction))
-    return height is None or height >= _FEWEST_ROWS[_is_paired(contraction)]
+    return height is None or height >= _FEWEST_ROWS[is_paired(contraction)]
 
 
 def _takes_matrix(contraction: Contraction) -> bool:
@@ -65,10 +68,6 @@ def _takes_matrix(contraction: Contraction) -> bool:
         return False
     terms = Terms.of(contraction)
     return PassPanels.takes(contraction, terms) and PassPanels.takes_matrix(contraction, terms)
-
-
-def _is_paired(contraction: Contraction) -> bool:
-    return contraction.panels is not None and contraction.panels.pairs
 
 
 def few_rows(contraction: Contraction) -> bool | Expr:
@@ -92,28 +91,14 @@ class TileProduct:
     """Emits one contraction, for few rows or for any number."""
 
     def __init__(self, contraction: Contraction, analyzer: sym.Analyzer, few: bool) -> None:
-        self.c, self.analyzer, self.few = contraction, analyzer, few
+        self.c, self.analyzer = contraction, analyzer
         self.height = contraction.row.extent if contraction.row is not None else _int(1)
         self.columns = constant_value(contraction.lane.extent)
         self.panels = -(-self.columns // PANEL)
-        self.terms = Terms.of(contraction)
-        self.y = Rows(contraction, self.terms, 1 if _is_paired(contraction) else WHOLE)
-        self.b = choose_blocking(constant_value(self.height), self.terms, self.y, few)
-        self.x = self._panels()
-        self.products = products_of(self.y.parts, self.x.parts)
         self.column_tiles = 1 if self.columns <= TILE else 2
-        self.waiting = None
-        if self.b.passes > 1 or self.terms.taps:
-            self.waiting = WaitingSums(self.b.steps, self.products)
-
-    def _panels(self) -> StoredPanels | SplitPanels | PassPanels:
-        form = self.c.panels
-        parts = WHOLE if form is None or not (form.pairs or form.int8) else 1
-        if self.few:
-            return PassPanels(self.c, self.terms, parts)
-        if form.pairs and self.terms.count % (2 * TILE) == 0:
-            return StoredPanels(self.c, self.terms)
-        return SplitPanels(self.c, self.terms, _int(self.panels), parts)
+        plan = plan_product(contraction, self.height, few)
+        self.terms, self.y, self.x, self.b = plan.terms, plan.y, plan.x, plan.blocking
+        self.products, self.waiting = plan.products, plan.waiting
 
     def _named(self, name: str, value: Expr, statements: list[tirx.Stmt]) -> Expr:
         return named(name, value, statements, self.analyzer)
@@ -135,7 +120,7 @@ class TileProduct:
         split = Axis(Var("split", "int64"), parts, False)
         task = self._task(row_block.var, split.var * per_task, per_task)
         statements.append(parallel([*self.c.outer, row_block, split], task))
-        return tiles.import_tiles(sequence(statements))
+        return import_tiles(sequence(statements))
 
     def _task(self, row_block: Expr, begin: Expr, per_task: Expr) -> tirx.Stmt:
         b = self.b
@@ -208,10 +193,11 @@ class TileProduct:
                 if self.terms.steps % self.b.steps:
                     steps = tirx.min(steps, self.terms.steps - first)
                 statements += self.x.prepare(begin + number, first, steps)
-                x_at = self.x.at(begin + number, first)
                 strips = loop(
                     divide_up(rows, BLOCK),
-                    lambda s: self._strip(s, rows - s * BLOCK, number, (x_at, steps), p, which),
+                    lambda s: self._strip(
+                        (s, rows - s * BLOCK), (number, begin + number), (p, which), steps
+                    ),
                     "strip",
                 )
                 return sequence([*statements, nest(self.terms.taps, strips)])
@@ -223,41 +209,41 @@ class TileProduct:
 
     def _strip(
         self,
-        strip: Expr,
-        left: Expr,
-        number: Expr,
+        strip: tuple[Expr, Expr],
         panel: tuple[Expr, Expr],
-        current: Expr,
-        which: Expr,
+        part: tuple[Expr, Expr],
+        steps: Expr,
     ) -> tirx.Stmt:
-        """Return one pass of a strip, of which `left` rows are there, by a panel.
+        """Return one pass of a strip by a panel.
 
         Args:
-            strip: its number.
-            left: rows from the strip's first on.
-            number: of the panel among the task's.
-            panel: where the pass's pairs of it begin, and how many steps they are.
-            current: the pass's number in the chunk.
-            which: its number among all.
+            strip: its number, and how many rows are left from its first on.
+            panel: its number among the task's, and among all.
+            part: the pass's number in the chunk, and among all.
+            steps: of the pass.
         """
         statements: list[tirx.Stmt] = []
-        at = number * (self.b.rows * PANEL) + strip * (BLOCK * PANEL)
+        (number, left), (here, panel_number), (current, which) = strip, panel, part
+        row = number * BLOCK
+        at = here * (self.b.rows * PANEL) + row * PANEL
         at = self._named("at", at, statements)
-        x_at, steps = panel
-        y_at = self._named("y_at", self.y.at(current, strip * BLOCK), statements)
+        y_at = self._named("y_at", self.y.at(current, row), statements)
+        x_at = self.x.at(panel_number, which * self.b.steps)
         x_at = self._named("x_at", x_at, statements)
-        y = (self.y.buffer, y_at, _int(self.y.row_step), _int(self.y.part_step))
-        x = (self.x.buffer, x_at, _int(self.x.part_step))
+        y = (self.y.buffer, y_at, self.y.row_step, self.y.part_step)
+        operands = Operands(*y, self.x.buffer, x_at, self.x.part_step, steps)
+        scales = ()
+        if isinstance(self.y, DigitRows):
+            scales = (self.y.scales_at(current, row), self.x.scales_at(panel_number, which))
 
         def block(row_tiles: int) -> tirx.Stmt:
             shape = (row_tiles, self.column_tiles)
-            if self.waiting is None:
-                multiply = [tiles.multiply(shape, listed, y, x, steps) for listed in self.products]
-                leave = tiles.store(*shape, self.sums, at, PANEL)
-            else:
-                multiply = self.waiting.multiply(shape, self.products, (y, x, steps))
-                leave = self.waiting.leave(shape, self._is_first(which), at)
-            return sequence([tiles.zero(*shape), *multiply, leave])
+            if self.waiting is not None:
+                one = Pass(shape, operands, self._is_first(which), at, *scales)
+                return sequence(self.waiting.run(one))
+            products = [multiply(shape, listed, operands) for listed in self.products]
+            store = tiles.store(*shape, self.sums, at, PANEL)
+            return sequence([tiles.zero(*shape), *products, store])
 
         known = constant_value(self.height)
         if known is not None and known <= TILE:

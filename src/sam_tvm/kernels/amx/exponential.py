@@ -6,10 +6,10 @@ power of that number: both take x as it is, infinite or far below what a float32
 
 from __future__ import annotations
 
-import struct
-
 from tvm import tirx
 from tvm.ir import Expr
+
+from sam_tvm.kernels.amx.instructions import in_all_lanes
 
 # 2**r for 0 <= r < 1 by degree, exact at 0: minimax fits of the relative error, 9.3e-8 and 8.6e-5.
 _COEFFICIENTS = {
@@ -26,28 +26,20 @@ _COEFFICIENTS = {
 _DOWN, _CURRENT = 1, 4  # rounding to whole numbers, and of results
 
 
-def _vector(value: float) -> str:
-    """Return a float32 in all lanes, as LLVM reads it: the bits of the same float64."""
-    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
-    (bits,) = struct.unpack("<Q", struct.pack("<d", rounded))
-    return f"splat (float 0x{bits:016X})"
-
-
 def power_text() -> str:
     """Return the functions `sam_tvm_power_DEGREE`."""
     v, mask = "<16 x float>", "zeroinitializer, i16 -1"
     text = f"""
-declare {v} @llvm.fma.v16f32({v}, {v}, {v})
 declare {v} @llvm.x86.avx512.mask.reduce.ps.512({v}, i32, {v}, i16, i32)
 declare {v} @llvm.x86.avx512.mask.scalef.ps.512({v}, {v}, {v}, i16, i32)
 """
     for degree, (*rest, highest) in _COEFFICIENTS.items():
         lines = []
-        power = _vector(highest)
+        power = in_all_lanes(highest)
         for number, coefficient in enumerate(reversed(rest)):
             lines.append(
                 f"  %p{number} = call {v} @llvm.fma.v16f32({v} {power}, {v} %r,"
-                f" {v} {_vector(coefficient)})"
+                f" {v} {in_all_lanes(coefficient)})"
             )
             power = f"%p{number}"
         body = "\n".join(lines)

@@ -53,13 +53,13 @@ class Terms:
     steps: int
 
     @classmethod
-    def of(cls, contraction: Contraction) -> Terms:
-        """Return those of a contraction."""
+    def of(cls, contraction: Contraction, per_tile: int = TERMS) -> Terms:
+        """Return those of a contraction, for tiles of so many terms."""
         *taps, inner = contraction.reduced
         count, panels = constant_value(inner.extent), contraction.panels
         if panels is not None and panels.pairs:
             count = 2 * count - int(panels.odd)
-        return cls(tuple(taps), inner, count, -(-count // TERMS))
+        return cls(tuple(taps), inner, count, -(-count // per_tile))
 
 
 class Rows:
@@ -71,12 +71,14 @@ class Rows:
 
     Attributes:
         parts: how many each number is cut into.
+        takes_chunks: whether some passes can be copied before others.
         row_step, part_step: words between rows and between parts, once it is allocated.
 
     """
 
     def __init__(self, contraction: Contraction, terms: Terms, parts: int) -> None:
         self.parts, self._c, self._terms = parts, contraction, terms
+        self.takes_chunks = not terms.taps and terms.count % TERMS == 0
         index, row = contraction.y.indices[0], contraction.row
         self._source = contraction.y.source
         self._unit: Expr | int = _int(0) if row is None else stride(index, row)

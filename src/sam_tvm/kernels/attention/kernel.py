@@ -14,6 +14,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.exponential import power_text
+from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.attention import keys, tile_operands
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import Memory, Plan
@@ -63,7 +64,7 @@ def attention_function(
 def with_instructions(body: tirx.Stmt, tile: Tile | Shape) -> tirx.Stmt:
     """Return a kernel's body with the instructions that its tiles need."""
     if tile.parts:
-        return tiles.import_tiles(sequence([tiles.permit(), body]), power_text())
+        return import_tiles(sequence([tiles.permit(), body]), power_text())
     return import_instructions(body) if tile.bfloat16 else body
 
 

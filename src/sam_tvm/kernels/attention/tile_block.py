@@ -10,6 +10,7 @@ from tvm.ir import Expr, Var
 from sam_tvm.kernels.amx import instructions as tiles
 from sam_tvm.kernels.amx.exponential import power_of_two
 from sam_tvm.kernels.amx.instructions import BLOCK, TILE
+from sam_tvm.kernels.amx.multiplication import Operands, multiply
 from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
@@ -41,13 +42,9 @@ class TileBlock(Block):
     def _multiply(
         self, y: tuple[Var, Expr, int, int], x: tuple[Var, Expr, int], steps: Expr
     ) -> list[tirx.Stmt]:
-        """Return what adds products to the tile registers, see `instructions.multiply`."""
-        rows = (*y[:2], index(y[2]), index(y[3]))
-        columns = (*x[:2], index(x[2]))
-        return [
-            tiles.multiply((2, self.vectors), listed, rows, columns, steps)
-            for listed in self._products
-        ]
+        """Return what adds products to the tile registers, see `multiplication.multiply`."""
+        operands = Operands(*y, *x, steps)
+        return [multiply((2, self.vectors), listed, operands) for listed in self._products]
 
     def _scores(
         self, code: Code, queries: Expr, first_key: Expr, maxima: list[Var], count: Expr
