@@ -75,6 +75,6 @@ def test_a_weight_that_is_not_finite_shows_in_its_column_alone():
 
 
 def test_a_pass_combines_no_more_sums_than_a_block_has():
-    WaitingDigits(4, None, None)
-    with pytest.raises(ValueError, match="5 steps"):
-        WaitingDigits(5, None, None)
+    WaitingDigits(8, None, None)
+    with pytest.raises(ValueError, match="9 steps"):
+        WaitingDigits(9, None, None)

@@ -11,7 +11,6 @@ from sam_tvm.kernels.amx.rows import Rows, Terms
 _ROW_WORDS = 4 << 16  # of a block of Y: half of a cache of 2 MiB
 MOST_ROWS = 512
 _ENOUGH_ROWS = 384  # that share a pass over a panel
-_STEPS = {1: 8, 3: 4}  # by Y's parts: with as much of X, 16 or 24 KiB of the first-level cache
 _FEW_STEPS = 2  # where X is cut for each pass, and its source passes through that cache too
 _WAITING_PANELS = 4
 _MOST_PANELS = 160  # whose sums wait for the next chunk: 10 MiB
@@ -54,7 +53,7 @@ def choose_blocking(
         rows: the operand.
         few: whether there are so few rows that X is cut where it is used.
     """
-    most_steps = _FEW_STEPS if few else _STEPS[rows.parts]
+    most_steps = _FEW_STEPS if few else rows.most_steps
     most = MOST_ROWS if height is None else min(MOST_ROWS, -(-height // BLOCK) * BLOCK)
     passes = -(-terms.steps // most_steps)
     steps = -(-terms.steps // passes)

@@ -18,7 +18,7 @@ from sam_tvm.kernels.amx.digits import LEVELS
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE, WORD, address, call, in_all_lanes
 
 SIZE = BLOCK * PANEL  # elements of a block of sums, which lie side by side
-VECTORS = (2, 6, 8)  # combined beside each step, by level: all 64 of a block beside 4 steps
+VECTORS = (2, 2, 4)  # combined beside each step, by level: all 64 of a block beside 8 steps
 _PER_ROW = PANEL // TILE
 _LEVEL = SIZE * WORD  # bytes between the sums of levels
 
@@ -49,18 +49,20 @@ def _vector(v: int) -> list[str]:
         offset = v * TILE * WORD + n * _LEVEL
         level.insert(-3, f"  %at{v}_{n} = add i64 %begin, {offset}")
     fma = "call <16 x float> @llvm.fma.v16f32"
-    below = {n: f"<16 x float> {in_all_lanes(2.0 ** (-8 * n))}" for n in (1, 2)}
+    total = f"%l{v}_0"
+    for n in range(1, len(LEVELS)):
+        below = f"<16 x float> {in_all_lanes(2.0 ** (-8 * n))}"
+        level.append(f"  %n{v}_{n} = {fma}(<16 x float> %l{v}_{n}, {below}, <16 x float> {total})")
+        total = f"%n{v}_{n}"
     return [
         *level,
-        f"  %m{v} = {fma}(<16 x float> %l{v}_1, {below[1]}, <16 x float> %l{v}_0)",
-        f"  %n{v} = {fma}(<16 x float> %l{v}_2, {below[2]}, <16 x float> %m{v})",
         f"  %ra{v} = add i64 %row, {v // _PER_ROW}",
         f"  %rp{v} = getelementptr float, ptr %row_scales, i64 %ra{v}",
         f"  %r{v} = load float, ptr %rp{v}, align 4",
         f"  %ri{v} = insertelement <16 x float> poison, float %r{v}, i32 0",
         f"  %rs{v} = shufflevector <16 x float> %ri{v}, <16 x float> poison,"
         " <16 x i32> zeroinitializer",
-        f"  %o{v} = fmul <16 x float> %n{v}, %rs{v}",
+        f"  %o{v} = fmul <16 x float> {total}, %rs{v}",
         f"  %t{v} = getelementptr i8, ptr %to, i64 %at{v}_0",
         f"  %k{v} = call <16 x float> @llvm.masked.load.v16f32.p0(ptr %t{v}, i32 64,"
         f" <16 x i1> %kept, <16 x float> zeroinitializer)",

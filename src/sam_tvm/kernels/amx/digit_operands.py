@@ -26,13 +26,14 @@ class DigitRows:
 
     Attributes:
         parts: digits of a number.
+        most_steps: of a pass. X fits the first-level cache no more, but sums become float32 rarely.
         takes_chunks: whether some passes can be copied before others.
         row_step, part_step: words between rows and between digits, once it is allocated.
         buffer, scales: the memory, once it is allocated.
 
     """
 
-    parts, takes_chunks = DIGITS, True
+    parts, most_steps, takes_chunks = DIGITS, 8, True
 
     def __init__(self, contraction: Contraction, terms: Terms) -> None:
         self._c, self._terms = contraction, terms

@@ -32,7 +32,8 @@ DIGITS = 3
 TERMS = 4 * TILE  # of a tile: words of four
 LARGEST = 127 << 16  # of v: digits of 127, 0 and 0
 LEVELS: tuple[tuple[Product, ...], ...] = tuple(
-    tuple((i, level - i) for i in range(level + 1)) for level in range(DIGITS)
+    tuple((i, level - i) for i in range(DIGITS) if 0 <= level - i < DIGITS)
+    for level in range(DIGITS)
 )
 _QUARTERS = 4  # vectors whose terms share words
 

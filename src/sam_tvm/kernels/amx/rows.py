@@ -25,6 +25,7 @@ from sam_tvm.kernels.vectors import prefetch
 
 TERMS = 2 * TILE  # terms of a tile
 _VECTOR = 16  # float32 that are rounded at once
+_STEPS = {1: 8, 3: 4}  # by parts
 _AHEAD = 3  # rows of Y that are fetched beforehand
 
 
@@ -71,6 +72,7 @@ class Rows:
 
     Attributes:
         parts: how many each number is cut into.
+        most_steps: of a pass: with as much of X, 16 or 24 KiB of the first-level cache.
         takes_chunks: whether some passes can be copied before others.
         row_step, part_step: words between rows and between parts, once it is allocated.
 
@@ -78,6 +80,7 @@ class Rows:
 
     def __init__(self, contraction: Contraction, terms: Terms, parts: int) -> None:
         self.parts, self._c, self._terms = parts, contraction, terms
+        self.most_steps = _STEPS[parts]
         self.takes_chunks = not terms.taps and terms.count % TERMS == 0
         index, row = contraction.y.indices[0], contraction.row
         self._source = contraction.y.source

@@ -14,7 +14,7 @@ from sam_tvm.kernels.vectors import index
 
 BLOCK_VECTORS = 3  # vectors of queries in a block: with 8 keys, 24 sums in 32 registers
 _BLOCK_KEYS = 192  # keys per pass
-_TILE_KEYS = {1: 96, 3: 288}  # in matrix tiles, by the parts of an operand
+_TILE_KEYS = {1: 96, 3: 576}  # in matrix tiles, by the parts of an operand
 _LONG_PRODUCT = 32  # channels
 _TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold sums
 _STATE = 96 << 10  # words of queries and sums that one task keeps in the cache
