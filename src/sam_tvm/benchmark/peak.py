@@ -102,7 +102,7 @@ def loop(instruction: Instruction, accumulators: int) -> str:
 
 def tile_loop() -> str:
     """LLVM IR of a function that multiplies and adds all matrix tiles, n times (`kernels.amx`)."""
-    from sam_tvm.kernels.amx.instructions import tile_text
+    from sam_tvm.kernels.amx.library import tile_text
 
     products = (
         f"call void @llvm.x86.tdpbf16ps(i8 {2 * r + c}, i8 {4 + r}, i8 {6 + c})"

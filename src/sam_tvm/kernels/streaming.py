@@ -13,11 +13,18 @@ import tvm_ffi
 from tvm import sym, tirx
 from tvm.ir import Expr, StringImm, Var
 
-from sam_tvm.kernels.expressions import constant_value, integer, linear_form, substitute
-from sam_tvm.kernels.loops import sequence
+from sam_tvm.kernels.expressions import (
+    constant_value,
+    divide_up,
+    integer,
+    linear_form,
+    substitute,
+)
+from sam_tvm.kernels.loops import loop, sequence
 
 LARGE = 1 << 21  # elements of a result that the caches would not keep
 LINE = 16  # float32
+_GROUP, _GROUPS = 16, 64  # steps of a parallel loop between waits, and how many groups there are
 
 STREAM_TEXT = """
 define i32 @sam_tvm_stream(ptr %p, <16 x float> %x) {
@@ -86,26 +93,25 @@ class _Streamer:
     large: set[Var]
     changed: bool = False
 
-    def edit(self, loop: tirx.For) -> tirx.Stmt:
+    def edit(self, node: tirx.For) -> tirx.Stmt:
         """Return the loop, its store apart if it fills a line; a task ends its stream."""
-        if loop.kind == tirx.ForKind.PARALLEL and self.changed:
-            body = sequence([loop.body, end_of_stream()])
-            return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
-        if loop.kind != tirx.ForKind.VECTORIZED or constant_value(loop.extent) != LINE:
-            return loop
-        *before, last = list(loop.body) if isinstance(loop.body, tirx.SeqStmt) else [loop.body]
+        if node.kind == tirx.ForKind.PARALLEL and self.changed:
+            return _in_groups(node)
+        if node.kind != tirx.ForKind.VECTORIZED or constant_value(node.extent) != LINE:
+            return node
+        *before, last = list(node.body) if isinstance(node.body, tirx.SeqStmt) else [node.body]
         if not isinstance(last, tirx.BufferStore) or last.buffer not in self.large:
-            return loop
+            return node
         (index,) = last.indices
-        if not _fills_line(index, loop.loop_var):
-            return loop
+        if not _fills_line(index, node.loop_var):
+            return node
         self.changed = True
         register = tirx.decl_buffer((LINE,), "float32", "streamed")
-        store = tirx.BufferStore(register, last.value, [loop.loop_var])
-        fill = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, sequence([*before, store]))
-        zero = integer(0, loop.loop_var)
-        whole = tirx.Ramp(zero, integer(1, loop.loop_var), LINE)
-        at = substitute(index, {loop.loop_var: zero})
+        store = tirx.BufferStore(register, last.value, [node.loop_var])
+        fill = tirx.For(node.loop_var, node.min, node.extent, node.kind, sequence([*before, store]))
+        zero = integer(0, node.loop_var)
+        whole = tirx.Ramp(zero, integer(1, node.loop_var), LINE)
+        at = substitute(index, {node.loop_var: zero})
         put = stream(last.buffer, at, tirx.BufferLoad(register, [whole]))
         return sequence([tirx.AllocBuffer(register), fill, put])
 
@@ -120,6 +126,26 @@ class _Streamer:
             return store
         self.changed = True
         return stream(store.buffer, index.base, store.value)
+
+
+def _in_groups(tasks: tirx.For) -> tirx.Stmt:
+    """Return a parallel loop over groups of its steps, each of which ends its stream.
+
+    Waiting for what was streamed takes longer than a small step, of some lines, itself.
+    """
+    known = constant_value(tasks.extent)
+    size = _GROUP if known is None else max(1, min(_GROUP, known // _GROUPS))
+    group = Var("group", tasks.loop_var.ty)
+    first = group * size
+    steps: Expr = integer(size, group)
+    if known is None or known % size:
+        steps = tirx.min(steps, tasks.extent - first)
+
+    def one(step: Expr) -> tirx.Stmt:
+        return sequence([tirx.Bind(tasks.loop_var, first + step), tasks.body])
+
+    body = sequence([loop(steps, one, "step"), end_of_stream()])
+    return tirx.For(group, tasks.min, divide_up(tasks.extent, size), tasks.kind, body)
 
 
 def _fills_line(index: Expr, lane: Var) -> bool:

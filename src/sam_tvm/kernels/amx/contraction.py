@@ -106,7 +106,7 @@ class TileProduct:
     def emit(self) -> tirx.Stmt:
         """Return the statements."""
         statements: list[tirx.Stmt] = [tiles.permit(), *self.x.statements]
-        row_blocks = self.analyzer.simplify(divide_up(self.height, _int(self.b.rows)))
+        per_block, row_blocks = self._row_blocks(statements)
         row_block = Axis(Var("row_block", "int64"), row_blocks, False)
         row_tasks = product([a.extent for a in self.c.outer]) * row_blocks
         row_tasks = self._named("row_tasks", row_tasks, statements)
@@ -118,16 +118,37 @@ class TileProduct:
         per_task = self._named("per_task", per_task, statements)
         parts = self._named("parts", divide_up(_int(self.panels), per_task), statements)
         split = Axis(Var("split", "int64"), parts, False)
-        task = self._task(row_block.var, split.var * per_task, per_task)
+        block = (row_block.var * per_block, per_block)
+        task = self._task(block, split.var * per_task, per_task)
         statements.append(parallel([*self.c.outer, row_block, split], task))
         return import_tiles(sequence(statements))
 
-    def _task(self, row_block: Expr, begin: Expr, per_task: Expr) -> tirx.Stmt:
+    def _row_blocks(self, statements: list[tirx.Stmt]) -> tuple[Expr, Expr]:
+        """Return the rows of a block, and how many blocks there are.
+
+        If the height is known, the blocks' memory was chosen for it, and they are as large; else
+        they are as equal as whole strips can be, and as many for each of two threads or four.
+        """
+        if constant_value(self.height) is not None:
+            rows: Expr = _int(self.b.rows)
+            return rows, self.analyzer.simplify(divide_up(self.height, rows))
+        fewest = self._named("fewest", divide_up(self.height, _int(self.b.rows)), statements)
+        even = divide_up(fewest, _int(2)) * 2
+        wanted = self._named("wanted", tirx.Select(fewest > 1, even, fewest), statements)
+        strips = divide_up(divide_up(self.height, wanted), _int(BLOCK))
+        # A buffer: TVM's passes look through a binding, and get lost in products of two of them.
+        cell, allocation = scratch(_int(1), "int64", "block_rows")
+        store = tirx.BufferStore(cell, strips * BLOCK, [_int(0)])
+        statements += [*allocation, store]
+        rows = tirx.BufferLoad(cell, [_int(0)])
+        return rows, self._named("row_blocks", divide_up(self.height, rows), statements)
+
+    def _task(self, block: tuple[Expr, Expr], begin: Expr, per_task: Expr) -> tirx.Stmt:
         b = self.b
         statements: list[tirx.Stmt] = [*self.y.allocate(b.rows, b.steps, b.chunk)]
         statements += self.x.allocate(b.steps)
-        first = self._named("first_row", row_block * b.rows, statements)
-        rows: Expr = _int(b.rows)
+        first = self._named("first_row", block[0], statements)
+        rows = block[1]
         if (constant_value(self.height) or 1) % b.rows:
             rows = self._named("rows", tirx.min(rows, self.height - first), statements)
         begin = self._named("begin", begin, statements)

@@ -19,12 +19,13 @@ from sam_tvm.kernels.streaming import STREAM_TEXT
 
 
 @functools.cache
-def _text() -> str:
+def tile_text() -> str:
+    """Return the LLVM IR of all of them."""
     parts = [instructions_text(), multiplication_text(), parts_text(), digits_text()]
     return "\n".join([*parts, combining_text(), STREAM_TEXT])
 
 
 def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
     """Make the functions, and those of more LLVM IR, known to the function around `body`."""
-    text = StringImm(_text() + more)
+    text = StringImm(tile_text() + more)
     return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)

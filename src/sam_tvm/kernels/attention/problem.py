@@ -18,7 +18,7 @@ _TILE_KEYS = {1: 96, 3: 576}  # in matrix tiles, by the parts of an operand
 _LONG_PRODUCT = 32  # channels
 _TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold sums
 _STATE = 96 << 10  # words of queries and sums that one task keeps in the cache
-_TILE_STATE = 192 << 10  # the same in matrix tiles: such a CPU has 2 MiB for each core
+_TILE_STATE = 256 << 10  # the same in matrix tiles: such a CPU has 2 MiB for each core
 _TASKS = 16  # tasks that the parallel loop should have
 
 
