@@ -75,6 +75,6 @@ def test_a_weight_that_is_not_finite_shows_in_its_column_alone():
 
 
 def test_a_pass_combines_no_more_sums_than_a_block_has():
-    WaitingDigits(8, None, None)
-    with pytest.raises(ValueError, match="9 steps"):
-        WaitingDigits(9, None, None)
+    WaitingDigits(16, None, None)
+    with pytest.raises(ValueError, match="17 steps"):
+        WaitingDigits(17, None, None)

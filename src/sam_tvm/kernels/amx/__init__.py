@@ -1,10 +1,12 @@
-"""Products in matrix tiles: Intel's AMX, 16 x 16 sums and 16 x 32 bfloat16 factors an instruction.
+"""Products in matrix tiles: Intel's AMX, 16 x 16 sums of bfloat16 or int8 products an instruction.
 
-bfloat16 builds feed it operands rounded once. float32 builds cut each factor into three bfloat16
-parts, which hold all of its 24 bits, and add up the six products of parts that are not below the
-last of them: float32 accuracy at a sixth of a rate that is sixteen times the vector unit's.
+bfloat16 builds feed it operands rounded once. float32 builds cut each factor into three parts: of
+bfloat16, which hold all of its 24 bits (`parts.py`), or, in long sums of many rows, of int8 with a
+scale for a group of numbers (`digits.py`). Six of the nine products of parts count: float32
+accuracy at a sixth of a rate that is sixteen times the vector unit's, and with int8 thirty-two.
 """
 
-from sam_tvm.kernels.amx.contraction import emit_contraction, takes
+from sam_tvm.kernels.amx.choice import takes
+from sam_tvm.kernels.amx.contraction import emit_contraction
 
 __all__ = ["emit_contraction", "takes"]

@@ -18,10 +18,12 @@ from sam_tvm.kernels.amx.digits import LEVELS
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE, WORD, address, call, in_all_lanes
 
 SIZE = BLOCK * PANEL  # elements of a block of sums, which lie side by side
-VECTORS = (2, 2, 4)  # combined beside each step, by level: all 64 of a block beside 8 steps
+# Vectors combined beside each step of a level, by the most steps of a pass: all 64 of a block.
+_VECTORS = {4: (2, 6, 8), 8: (2, 2, 4), 16: (0, 2, 2)}
 _PER_ROW = PANEL // TILE
 _LEVEL = SIZE * WORD  # bytes between the sums of levels
 
+_FMA = "call <16 x float> @llvm.fma.v16f32"
 _ARGUMENTS = ", ptr %to, ptr %from, ptr %row_scales, ptr %scales, i32 %keep"
 
 
@@ -37,38 +39,61 @@ def _prepare() -> list[str]:
     return lines
 
 
+def _levels(v: int) -> list[str]:
+    """Return what leaves the sums of a vector's levels, added up in their scale, in %total."""
+    lines = [f"  %at{v} = add i64 %begin, {v * TILE * WORD}"]
+    for n in range(len(LEVELS)):
+        name = f"{v}_{n}"
+        lines += [
+            f"  %a{name} = add i64 %at{v}, {n * _LEVEL}",
+            f"  %p{name} = getelementptr i8, ptr %from, i64 %a{name}",
+            f"  %i{name} = load <16 x i32>, ptr %p{name}, align 64",
+            f"  %f{name} = sitofp <16 x i32> %i{name} to <16 x float>",
+        ]
+    total = f"%f{v}_0"
+    for n in range(1, len(LEVELS)):
+        name = f"%n{v}_{n}" if n + 1 < len(LEVELS) else f"%total{v}"
+        below = f"<16 x float> {in_all_lanes(2.0 ** (-8 * n))}"
+        lines.append(f"  {name} = {_FMA}(<16 x float> %f{v}_{n}, {below}, <16 x float> {total})")
+        total = name
+    return lines
+
+
 def _vector(v: int) -> list[str]:
     """Return what combines vector `v` of those from byte %begin and row %row on."""
-    half, level = v % _PER_ROW, []
-    for n in range(len(LEVELS)):
-        level += [
-            f"  %f{v}_{n} = getelementptr i8, ptr %from, i64 %at{v}_{n}",
-            f"  %i{v}_{n} = load <16 x i32>, ptr %f{v}_{n}, align 64",
-            f"  %l{v}_{n} = sitofp <16 x i32> %i{v}_{n} to <16 x float>",
-        ]
-        offset = v * TILE * WORD + n * _LEVEL
-        level.insert(-3, f"  %at{v}_{n} = add i64 %begin, {offset}")
-    fma = "call <16 x float> @llvm.fma.v16f32"
-    total = f"%l{v}_0"
-    for n in range(1, len(LEVELS)):
-        below = f"<16 x float> {in_all_lanes(2.0 ** (-8 * n))}"
-        level.append(f"  %n{v}_{n} = {fma}(<16 x float> %l{v}_{n}, {below}, <16 x float> {total})")
-        total = f"%n{v}_{n}"
     return [
-        *level,
+        *_levels(v),
         f"  %ra{v} = add i64 %row, {v // _PER_ROW}",
         f"  %rp{v} = getelementptr float, ptr %row_scales, i64 %ra{v}",
         f"  %r{v} = load float, ptr %rp{v}, align 4",
         f"  %ri{v} = insertelement <16 x float> poison, float %r{v}, i32 0",
         f"  %rs{v} = shufflevector <16 x float> %ri{v}, <16 x float> poison,"
         " <16 x i32> zeroinitializer",
-        f"  %o{v} = fmul <16 x float> {total}, %rs{v}",
-        f"  %t{v} = getelementptr i8, ptr %to, i64 %at{v}_0",
+        f"  %o{v} = fmul <16 x float> %total{v}, %rs{v}",
+        f"  %t{v} = getelementptr i8, ptr %to, i64 %at{v}",
         f"  %k{v} = call <16 x float> @llvm.masked.load.v16f32.p0(ptr %t{v}, i32 64,"
         f" <16 x i1> %kept, <16 x float> zeroinitializer)",
-        f"  %s{v} = {fma}(<16 x float> %o{v}, <16 x float> %scale{half}, <16 x float> %k{v})",
+        f"  %s{v} = {_FMA}(<16 x float> %o{v}, <16 x float> %scale{v % _PER_ROW},"
+        f" <16 x float> %k{v})",
         f"  store <16 x float> %s{v}, ptr %t{v}, align 64",
     ]
+
+
+def vectors_beside(steps: int) -> tuple[int, ...]:
+    """Return how many vectors are combined beside each step of a level, in passes of so many steps.
+
+    Raises:
+        ValueError: passes are not that long.
+    """
+    for most, vectors in _VECTORS.items():
+        if steps <= most:
+            return vectors
+    raise ValueError(f"{steps} steps of a pass would combine more sums than a block has")
+
+
+def counts_beside(level: int) -> list[int]:
+    """Return all that `vectors_beside` has for a level."""
+    return sorted({vectors[level] for vectors in _VECTORS.values()})
 
 
 def combine_vectors(count: int) -> tuple[str, list[str], list[str]]:

@@ -12,15 +12,13 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.blocking import MOST_ROWS
+from sam_tvm.kernels.amx.choice import few_rows
 from sam_tvm.kernels.amx.digit_operands import DigitRows
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
 from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.amx.multiplication import Operands, multiply
-from sam_tvm.kernels.amx.plan import is_paired, plan_product
-from sam_tvm.kernels.amx.rows import Terms
+from sam_tvm.kernels.amx.plan import plan_product
 from sam_tvm.kernels.amx.waiting import Pass
-from sam_tvm.kernels.amx.weights import PassPanels
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
@@ -29,7 +27,7 @@ from sam_tvm.kernels.expressions import (
     integer,
     product,
 )
-from sam_tvm.kernels.layout import constant_stride, scratch
+from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.stores import store_sums, streamed_lanes
@@ -37,54 +35,10 @@ from sam_tvm.kernels.streaming import end_of_stream, stream
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
-_FEWEST_ROWS = {True: 8, False: 16}  # by whether both operands are bfloat16
-_FEW_ROWS = 256  # for which a panel is cut where it is used
 
 
 def _int(value: int) -> Expr:
     return integer(value, "int64")
-
-
-def takes(contraction: Contraction) -> bool:
-    """Tell whether tiles are the faster way: the vector unit needs no operands cut into parts."""
-    step = constant_stride(contraction.y.indices[0], contraction.reduced[-1])
-    if step != 1 + is_paired(contraction) or contraction.columns:
-        return False
-    if contraction.panels is None:
-        return _takes_matrix(contraction)
-    if contraction.panels.width != PANEL or Terms.of(contraction).count < TILE:
-        return False
-    height = constant_value(_rows(contraction))
-    return height is None or height >= _FEWEST_ROWS[is_paired(contraction)]
-
-
-def _takes_matrix(contraction: Contraction) -> bool:
-    """Tell whether X, which was not packed, is cut as often as few rows' weight is: once."""
-    row = contraction.row
-    height = None if row is None else constant_value(row.extent)
-    if height is None or not BLOCK <= height <= MOST_ROWS:
-        return False
-    if constant_value(contraction.reduced[-1].extent) is None:
-        return False
-    terms = Terms.of(contraction)
-    return PassPanels.takes(contraction, terms) and PassPanels.takes_matrix(contraction, terms)
-
-
-def few_rows(contraction: Contraction) -> bool | Expr:
-    """Return whether there are too few rows to cut X for all tasks, or what tells at run time."""
-    if contraction.panels is None:
-        return True
-    if not PassPanels.takes(contraction, Terms.of(contraction)):
-        return False
-    rows = _rows(contraction)
-    known = constant_value(rows)
-    return rows < _FEW_ROWS if known is None else known < _FEW_ROWS
-
-
-def _rows(contraction: Contraction) -> Expr:
-    rows = [axis.extent for axis in contraction.outer]
-    rows += [contraction.row.extent] if contraction.row is not None else []
-    return sym.Analyzer().simplify(product(rows))
 
 
 class TileProduct:
@@ -309,7 +263,7 @@ class TileProduct:
 
 
 def emit_contraction(contraction: Contraction, analyzer: sym.Analyzer) -> tirx.Stmt:
-    """Return the statements of a contraction that `takes` accepts.
+    """Return the statements of a contraction that `choice.takes` accepts.
 
     Where the number of rows decides how X is cut and is not known, they are there for both ways.
     """

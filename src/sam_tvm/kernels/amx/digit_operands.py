@@ -5,7 +5,8 @@ from __future__ import annotations
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.digits import DIGITS, TERMS, cut_panel, cut_row
+from sam_tvm.kernels.amx.digit_cutting import cut_panel, cut_row
+from sam_tvm.kernels.amx.digits import DIGITS, TERMS
 from sam_tvm.kernels.amx.instructions import PANEL, TILE, spread
 from sam_tvm.kernels.amx.rows import Terms
 from sam_tvm.kernels.contraction import Contraction
@@ -14,6 +15,7 @@ from sam_tvm.kernels.layout import scratch, stride
 from sam_tvm.kernels.loops import loop, parallel, sequence
 from sam_tvm.kernels.program import Axis
 
+_ONE_PASS, _STEPS = 16, 4  # of 64 terms
 _AHEAD = 3  # rows of Y that are fetched beforehand
 
 
@@ -26,17 +28,19 @@ class DigitRows:
 
     Attributes:
         parts: digits of a number.
-        most_steps: of a pass. X fits the first-level cache no more, but sums become float32 rarely.
+        most_steps: of a pass: all, where sums then become float32 once; else few, since shorter
+            groups err less.
         takes_chunks: whether some passes can be copied before others.
         row_step, part_step: words between rows and between digits, once it is allocated.
         buffer, scales: the memory, once it is allocated.
 
     """
 
-    parts, most_steps, takes_chunks = DIGITS, 8, True
+    parts, takes_chunks = DIGITS, True
 
     def __init__(self, contraction: Contraction, terms: Terms) -> None:
         self._c, self._terms = contraction, terms
+        self.most_steps = _ONE_PASS if terms.steps <= _ONE_PASS else _STEPS
         row = contraction.row
         index = contraction.y.indices[0]
         self._unit: Expr = _int(0) if row is None else stride(index, row)

@@ -6,16 +6,21 @@ TVM lets LLVM inline what is imported but does not emit it: large functions say 
 from __future__ import annotations
 
 import functools
+import re
 
+import tvm_ffi
 from tvm import tirx
-from tvm.ir import StringImm
+from tvm.ir import Call, StringImm
 
 from sam_tvm.kernels.amx.combining import combining_text
-from sam_tvm.kernels.amx.digits import digits_text
+from sam_tvm.kernels.amx.digit_cutting import digits_text
 from sam_tvm.kernels.amx.instructions import instructions_text
 from sam_tvm.kernels.amx.multiplication import multiplication_text
 from sam_tvm.kernels.amx.parts import parts_text
 from sam_tvm.kernels.streaming import STREAM_TEXT
+
+_FUNCTION = re.compile(r"^define [^@]*@(\w+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
+_NAME = re.compile(r"@(sam_tvm_\w+)")
 
 
 @functools.cache
@@ -25,7 +30,31 @@ def tile_text() -> str:
     return "\n".join([*parts, combining_text(), STREAM_TEXT])
 
 
+@functools.cache
+def _functions(text: str) -> tuple[str, dict[str, str]]:
+    """Return what is declared, and each function by its name."""
+    found = {match[1]: match[0] for match in _FUNCTION.finditer(text)}
+    return re.sub(r"\n{2,}", "\n", _FUNCTION.sub("", text)), found
+
+
 def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
-    """Make the functions, and those of more LLVM IR, known to the function around `body`."""
-    text = StringImm(tile_text() + more)
+    """Make the functions that `body` calls, of these and of more LLVM IR, known around it.
+
+    LLVM reads and optimises what is imported anew for each kernel.
+    """
+    declarations, functions = _functions(tile_text() + more)
+    wanted: list[str] = []
+
+    def call(node: Call) -> None:
+        if getattr(node.op, "name", "").endswith("_extern"):
+            wanted.append(node.args[0].value)
+
+    tvm_ffi.structural_walk(body, (Call, call))
+    used: dict[str, str] = {}
+    while wanted:
+        name = wanted.pop()
+        if name in functions and name not in used:
+            used[name] = functions[name]
+            wanted += _NAME.findall(functions[name])
+    text = StringImm("\n".join([declarations, *(used[name] for name in sorted(used))]))
     return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)

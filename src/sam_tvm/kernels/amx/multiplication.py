@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.amx.combining import VECTORS, combine_vectors
+from sam_tvm.kernels.amx.combining import combine_vectors, counts_beside
 from sam_tvm.kernels.amx.digits import LEVELS
 from sam_tvm.kernels.amx.instructions import (
     PANEL,
@@ -157,9 +157,10 @@ def multiplication_text() -> str:
             parts.append(_function(name, more, [], [*lines, *_added()]))
         for level, listed in enumerate(LEVELS):
             lines = _products(shape, listed, "tdpbssd")
-            more, before, combined = combine_vectors(VECTORS[level])
-            name = _name("multiply_combining", shape, listed)
-            parts.append(_function(name, more, before, [*lines, *combined]))
+            for count in counts_beside(level):
+                more, before, combined = combine_vectors(count)
+                name = _name(f"multiply_combining_{count}", shape, listed)
+                parts.append(_function(name, more, before, [*lines, *combined]))
     return "\n".join(parts)
 
 
@@ -203,17 +204,22 @@ def added_by(steps: Expr | int) -> Expr | int:
 
 
 def multiply_combining(
-    shape: tuple[int, int], level: int, operands: Operands, waiting: Sequence[Expr]
+    shape: tuple[int, int],
+    level: int,
+    operands: Operands,
+    waiting: Sequence[Expr],
+    vectors: int,
 ) -> tirx.Stmt:
     """Add the products of digits of a level to the sums (int32), 64 terms a step.
 
-    Meanwhile `VECTORS[level]` vectors a step of what waits are combined (`combining.py`).
+    Meanwhile some vectors of what waits are combined (`combining.py`).
 
     Args:
         shape: tiles along rows and columns.
         level: which of `digits.LEVELS`.
         operands: see there.
         waiting: arguments of what combines, from the first vector on.
+        vectors: how many beside each step.
     """
-    name = _name("multiply_combining", shape, LEVELS[level])
+    name = _name(f"multiply_combining_{vectors}", shape, LEVELS[level])
     return call(name, *operands.arguments(), *waiting)

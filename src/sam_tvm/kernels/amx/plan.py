@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tvm.ir import Expr
 
 from sam_tvm.kernels.amx.blocking import Blocking, choose_blocking
+from sam_tvm.kernels.amx.choice import is_paired, takes_digits
 from sam_tvm.kernels.amx.digit_operands import DigitPanels, DigitRows
 from sam_tvm.kernels.amx.digits import TERMS as DIGIT_TERMS
 from sam_tvm.kernels.amx.instructions import PANEL, TILE
@@ -16,8 +17,6 @@ from sam_tvm.kernels.amx.waiting import WaitingDigits, WaitingSums
 from sam_tvm.kernels.amx.weights import PassPanels, SplitPanels, StoredPanels
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer
-
-_FEWEST_TERMS = 256  # of which digits err no more than float32, and are much faster than parts
 
 
 @dataclass(frozen=True)
@@ -38,22 +37,6 @@ class Plan:
     blocking: Blocking
     products: tuple[tuple[Product, ...], ...]
     waiting: WaitingSums | WaitingDigits | None
-
-
-def is_paired(contraction: Contraction) -> bool:
-    """Tell whether both operands are bfloat16."""
-    return contraction.panels is not None and contraction.panels.pairs
-
-
-def takes_digits(contraction: Contraction, few: bool) -> bool:
-    """Tell whether both operands are float32 and enough to be cut into digits.
-
-    Where X is cut for each task, its columns would be compared each time; taps share rows of Y.
-    """
-    form = contraction.panels
-    if few or form is None or form.pairs or form.int8:
-        return False
-    return len(contraction.reduced) == 1 and Terms.of(contraction).count >= _FEWEST_TERMS
 
 
 def plan_product(contraction: Contraction, height: Expr, few: bool) -> Plan:

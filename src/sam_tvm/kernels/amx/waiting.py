@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.combining import SIZE, VECTORS, arguments, combine
+from sam_tvm.kernels.amx.combining import SIZE, arguments, combine, vectors_beside
 from sam_tvm.kernels.amx.digit_operands import DigitPanels, DigitRows
 from sam_tvm.kernels.amx.digits import LEVELS
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
@@ -142,9 +142,7 @@ class WaitingDigits:
     """
 
     def __init__(self, steps: int, y: DigitRows, x: DigitPanels) -> None:
-        combined = steps * sum(VECTORS) * TILE
-        if combined > SIZE:
-            raise ValueError(f"{steps} steps of a pass would combine {combined} sums, not {SIZE}")
+        self._vectors = vectors_beside(steps)
         self._y, self._x = y, x
 
     def allocate(self, size: Expr) -> tuple[Var, list[tirx.Stmt]]:
@@ -181,10 +179,12 @@ class WaitingDigits:
         for level in reversed(range(len(LEVELS))):
             statements += [
                 tiles.zero(*one.shape),
-                multiply_combining(one.shape, level, one.operands, self._waiting(done)),
+                multiply_combining(
+                    one.shape, level, one.operands, self._waiting(done), self._vectors[level]
+                ),
                 tiles.store(*one.shape, self._left, other + level * SIZE, PANEL),
             ]
-            done = done + one.operands.steps * VECTORS[level]
+            done = done + one.operands.steps * self._vectors[level]
         return [
             *statements,
             *self._combine_from(done),
