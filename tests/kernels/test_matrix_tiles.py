@@ -123,6 +123,18 @@ def test_a_sum_of_unknown_length_is_a_product_in_registers():
     np.testing.assert_allclose(run(a, b), a @ b, rtol=1e-5, atol=1e-5)
 
 
+def test_a_kernel_imports_the_functions_that_it_calls_and_no_others():
+    run = linear(host_target(), "bfloat16", (300, 1024), 96)
+    (imported,) = {
+        node.value.value
+        for node in nodes(run, tirx.AttrStmt)
+        if node.attr_key == "pragma_import_llvm" and "tiles" in node.value.value
+    }
+    defined = {line for line in imported.splitlines() if line.startswith("define")}
+    assert any("multiply" in line for line in defined)
+    assert not any("digits" in line or "tiles_load" in line for line in defined)
+
+
 def test_a_pass_adds_no_more_sums_than_a_block_has():
     WaitingSums(8, [[(0, 0)]])
     with pytest.raises(ValueError, match="9 steps"):

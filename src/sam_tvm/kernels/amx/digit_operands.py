@@ -9,10 +9,11 @@ from sam_tvm.kernels.amx.digit_cutting import cut_panel, cut_row
 from sam_tvm.kernels.amx.digits import DIGITS, TERMS
 from sam_tvm.kernels.amx.instructions import PANEL, TILE, spread
 from sam_tvm.kernels.amx.rows import Terms
+from sam_tvm.kernels.amx.weights import ReadyPanels
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide_up, integer, opaque, substitute
 from sam_tvm.kernels.layout import scratch, stride
-from sam_tvm.kernels.loops import loop, parallel, sequence
+from sam_tvm.kernels.loops import loop, parallel
 from sam_tvm.kernels.program import Axis
 
 _ONE_PASS, _STEPS = 16, 4  # of 64 terms
@@ -91,7 +92,7 @@ class DigitRows:
         return loop(rows, row, "row")
 
 
-class DigitPanels:
+class DigitPanels(ReadyPanels):
     """Panels of X, cut at each call: [panel][digit][words][columns], [panel][pass][columns] scales.
 
     Attributes:
@@ -112,14 +113,6 @@ class DigitPanels:
         self.buffer, self.statements = scratch(_int(size), "uint32", "panels")
         self.scales, more = scratch(_int(panels * self._passes * PANEL), "float32", "panel_scales")
         self.statements += [*more, self._fill(_int(panels))]
-
-    def allocate(self, steps: int) -> list[tirx.Stmt]:
-        """Return what a task declares: nothing."""
-        return []
-
-    def prepare(self, panel: Expr, first: Expr, steps: Expr) -> list[tirx.Stmt]:
-        """Return what makes a panel's pass ready: nothing."""
-        return []
 
     def at(self, panel: Expr, first: Expr) -> Expr:
         """Return where the words of a panel's first digit begin, from step `first` on."""
@@ -143,7 +136,7 @@ class DigitPanels:
                 (self.scales, self.scales_at(panel.var, p)),
             )
 
-        return parallel([panel], sequence([loop(_int(self._passes), one_pass, "pass")]))
+        return parallel([panel], loop(_int(self._passes), one_pass, "pass"))
 
 
 def _part_of(terms: Terms, begin: Expr, most_steps: int) -> tuple[Expr, Expr]:

@@ -34,7 +34,7 @@ def _some(buffer: Var, at: Expr) -> Expr:
     return tirx.BufferLoad(buffer, [tirx.Ramp(at, _int(1), TILE)])
 
 
-class _ReadyPanels:
+class ReadyPanels:
     """X that lies in memory as the tiles read it before a task begins."""
 
     def allocate(self, steps: int) -> list[tirx.Stmt]:
@@ -46,7 +46,7 @@ class _ReadyPanels:
         return []
 
 
-class StoredPanels(_ReadyPanels):
+class StoredPanels(ReadyPanels):
     """X as a bfloat16 build packed it: [panel][taps][pairs][columns]."""
 
     parts, part_step = 1, 0
@@ -64,7 +64,7 @@ class StoredPanels(_ReadyPanels):
         return start + first * (TILE * PANEL)
 
 
-class SplitPanels(_ReadyPanels):
+class SplitPanels(ReadyPanels):
     """X cut into parts at each call: [panel][part][taps][pairs][columns].
 
     Of float32 three parts, of int8 one, and of pairs that fill no whole tiles a copy. That the
