@@ -174,6 +174,7 @@ class WaitingDigits:
     def run(self, one: Pass) -> list[tirx.Stmt]:
         """Return what multiplies for a pass, and combines what waits meanwhile."""
         other = _int(len(LEVELS) * SIZE) - self._turn.get()
+        none, all_bits = integer(0, "int32"), integer(-1, "int32")
         statements: list[tirx.Stmt] = []
         done: Expr = _int(0)
         for level in reversed(range(len(LEVELS))):
@@ -192,7 +193,7 @@ class WaitingDigits:
             self._place.set(one.at),
             self._row_scales_at.set(one.row_scales),
             self._scales_at.set(one.scales),
-            self._keep.set(tirx.Select(one.is_first, *(integer(i, "int32") for i in (0, -1)))),
+            self._keep.set(tirx.Select(one.is_first, none, all_bits)),
         ]
 
     def flush(self) -> tirx.Stmt:
