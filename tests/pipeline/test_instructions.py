@@ -22,7 +22,11 @@ x86 = pytest.mark.skipif(architecture() != "x86_64", reason="about this CPU, whi
         ("llvm -mcpu=haswell", {"avx2", "fma", "bmi2", "lzcnt", "f16c"}, {"avx512f", "aes"}),
         ("llvm -mcpu=skylake-avx512", {"avx512f", "avx512vl"}, {"avx512bf16", "gfni"}),
         ("llvm -mcpu=znver4", {"avx512bf16", "sse4a", "gfni"}, {"avx512fp16", "sha", "rdpru"}),
-        ("llvm -mcpu=sapphirerapids", {"avx512fp16", "amx-bf16"}, {"amx-int8", "avx10.1"}),
+        (
+            "llvm -mcpu=sapphirerapids",
+            {"avx512fp16", "amx-bf16", "amx-int8"},
+            {"amx-fp16", "avx10.1"},
+        ),
     ],
 )
 def test_vector_instructions_follow_the_cpu(target, has, lacks):

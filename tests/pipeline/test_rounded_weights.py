@@ -59,7 +59,7 @@ def test_manifest_says_so_and_the_float_bundle_stays(rounded, bundle):
     verify_files(manifest)
     assert manifest.folder.name == "sam3-llvm-float32-int8"
     assert "float32, weights of int8" in describe(manifest)
-    assert "int8" not in describe(read_manifest(bundle))
+    assert "weights of int8" not in describe(read_manifest(bundle))
 
 
 def test_features_are_those_of_float32_but_for_the_rounding(rounded, bundle):

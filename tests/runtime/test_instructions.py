@@ -10,7 +10,7 @@ from sam_tvm.runtime import instructions, linux_cpu
 from sam_tvm.runtime.instructions import Requirements, architecture, host_cpu, host_instructions
 
 VECTORS = re.compile(
-    r"ssse3|sse[34].*|avx(?!10).*|amx-(tile|bf16)|fma|f16c|bmi2?|lzcnt|popcnt|movbe|gfni"
+    r"ssse3|sse[34].*|avx(?!10).*|amx-(tile|bf16|int8)|fma|f16c|bmi2?|lzcnt|popcnt|movbe|gfni"
 )
 
 

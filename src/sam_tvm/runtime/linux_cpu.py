@@ -17,6 +17,7 @@ _X86_NAMES = {
     "avx_vnni": "avxvnni",
     "amx_tile": "amx-tile",
     "amx_bf16": "amx-bf16",
+    "amx_int8": "amx-int8",
 }
 
 # Bits of the kernel's vectors AT_HWCAP and AT_HWCAP2 (arch/arm64/include/uapi/asm/hwcap.h); those
