@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import tvm_ffi
-from relax_programs import Compiled, compiled, nodes, normal
+from relax_programs import Compiled, compiled, host_target, nodes, normal
 from tvm import relax, tirx
 from tvm.ir import Call
+
+from sam_tvm.kernels.target_features import vector_unit
 
 op = relax.op
 
@@ -27,6 +29,7 @@ def waits(statement: tirx.Stmt) -> int:
     return sum(getattr(call.args[0], "value", "") == "sam_tvm_stream_end" for call in found)
 
 
+@pytest.mark.skipif(not vector_unit(host_target()).tiles, reason="streams with AMX alone")
 def test_small_tasks_wait_for_what_they_stream_in_groups():
     (tasks,) = [
         loop for loop in nodes(of_rows("m"), tirx.For) if loop.kind == tirx.ForKind.PARALLEL

@@ -15,7 +15,17 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.digits import LEVELS
-from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE, WORD, address, call, in_all_lanes
+from sam_tvm.kernels.amx.instructions import (
+    BLOCK,
+    PANEL,
+    TILE,
+    WORD,
+    address,
+    call,
+    in_all_lanes,
+    repeated,
+)
+from sam_tvm.kernels.vectors import index
 
 SIZE = BLOCK * PANEL  # elements of a block of sums, which lie side by side
 # Vectors combined beside each step of a level, by the most steps of a pass: all 64 of a block.
@@ -118,18 +128,7 @@ def combining_text() -> str:
 define i32 @sam_tvm_tiles_combine({_ARGUMENTS[2:]}, i64 %rows) alwaysinline {{
 entry:
 {chr(10).join(before)}
-  %none = icmp sle i64 %rows, 0
-  br i1 %none, label %done, label %loop
-loop:
-  %i = phi i64 [0, %entry], [%next, %loop]
-{chr(10).join(lines)}
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %rows
-  br i1 %more, label %loop, label %done
-done:
-  ret i32 0
-}}
-"""
+{repeated(lines, "%rows")}"""
 
 
 def combine(waiting: Sequence[Expr], rows: Expr) -> tirx.Stmt:
@@ -160,7 +159,7 @@ def arguments(
         keep: int32, all bits set to add to the sums, 0 to overwrite them.
         vectors: an even number.
     """
-    at, rows = vectors * TILE, tirx.truncdiv(vectors, tirx.const(_PER_ROW, "int64"))
+    at, rows = vectors * TILE, tirx.truncdiv(vectors, index(_PER_ROW))
     return (
         address(to[0], to[1] + at),
         address(source[0], source[1] + at),

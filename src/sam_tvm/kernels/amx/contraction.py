@@ -32,6 +32,7 @@ from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.stores import store_sums, streamed_lanes
 from sam_tvm.kernels.streaming import end_of_stream, stream
+from sam_tvm.kernels.vectors import Code, Lanes
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
@@ -90,11 +91,10 @@ class TileProduct:
         even = divide_up(fewest, _int(2)) * 2
         wanted = self._named("wanted", tirx.Select(fewest > 1, even, fewest), statements)
         strips = divide_up(divide_up(self.height, wanted), _int(BLOCK))
-        # A buffer: TVM's passes look through a binding, and get lost in products of two of them.
-        cell, allocation = scratch(_int(1), "int64", "block_rows")
-        store = tirx.BufferStore(cell, strips * BLOCK, [_int(0)])
-        statements += [*allocation, store]
-        rows = tirx.BufferLoad(cell, [_int(0)])
+        # Not named: TVM's passes get lost in products of two bindings.
+        code = Code(Lanes(1))
+        rows = code.bind("block_rows", strips * BLOCK)
+        statements += code.statements
         return rows, self._named("row_blocks", divide_up(self.height, rows), statements)
 
     def _task(self, block: tuple[Expr, Expr], begin: Expr, per_task: Expr) -> tirx.Stmt:

@@ -16,6 +16,7 @@ from sam_tvm.kernels.amx.instructions import (
     constant,
     in_all_lanes,
 )
+from sam_tvm.kernels.vectors import index
 
 
 def _row() -> str:
@@ -198,7 +199,7 @@ def cut_row(
         count,
         steps,
         address(buffer, at),
-        tirx.const(WORD, "int64") * part,
+        index(part) * WORD,
         address(*scale),
         ahead * WORD,
     )
@@ -223,10 +224,10 @@ def cut_panel(
     return call(
         "sam_tvm_digits_panel",
         address(*source[:2]),
-        tirx.const(source[2] * WORD, "int64"),
+        index(source[2] * WORD),
         count,
         steps,
         address(buffer, at),
-        tirx.const(WORD, "int64") * part,
+        index(part) * WORD,
         address(*scales),
     )

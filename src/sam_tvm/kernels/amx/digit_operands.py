@@ -11,17 +11,14 @@ from sam_tvm.kernels.amx.instructions import PANEL, TILE, spread
 from sam_tvm.kernels.amx.rows import Terms
 from sam_tvm.kernels.amx.weights import ReadyPanels
 from sam_tvm.kernels.contraction import Contraction
-from sam_tvm.kernels.expressions import constant_value, divide_up, integer, opaque, substitute
+from sam_tvm.kernels.expressions import constant_value, divide_up, opaque, substitute
 from sam_tvm.kernels.layout import scratch, stride
 from sam_tvm.kernels.loops import loop, parallel
 from sam_tvm.kernels.program import Axis
+from sam_tvm.kernels.vectors import index
 
 _ONE_PASS, _STEPS = 16, 4  # of 64 terms
 _AHEAD = 3  # rows of Y that are fetched beforehand
-
-
-def _int(value: int) -> Expr:
-    return integer(value, "int64")
 
 
 class DigitRows:
@@ -43,8 +40,7 @@ class DigitRows:
         self._c, self._terms = contraction, terms
         self.most_steps = _ONE_PASS if terms.steps <= _ONE_PASS else _STEPS
         row = contraction.row
-        index = contraction.y.indices[0]
-        self._unit: Expr = _int(0) if row is None else stride(index, row)
+        self._unit = index(0) if row is None else stride(contraction.y.indices[0], row)
 
     def words(self, rows: int, steps: int, passes: int) -> int:
         """Return the size of a block of rows, for passes of so many steps."""
@@ -55,9 +51,9 @@ class DigitRows:
         self._rows, self._steps = rows, steps
         self.row_step = spread(steps * TILE)
         self.part_step = rows * self.row_step
-        size = _int(self.words(rows, steps, passes))
+        size = index(self.words(rows, steps, passes))
         self.buffer, words = scratch(size, "uint32", "rows")
-        self.scales, scales = scratch(_int(passes * rows), "float32", "row_scales")
+        self.scales, scales = scratch(index(passes * rows), "float32", "row_scales")
         return [*words, *scales]
 
     def at(self, number: Expr, row: Expr) -> Expr:
@@ -71,7 +67,7 @@ class DigitRows:
     def copy(self, first: Expr, rows: Expr, begin: Expr, passes: Expr) -> tirx.Stmt:
         """Return what cuts rows from `first` on: some passes from pass `begin` on."""
         c, terms, per_pass = self._c, self._terms, self._steps * TERMS
-        zero = {terms.inner.var: _int(0)}
+        zero = {terms.inner.var: index(0)}
         if c.row is not None:
             zero[c.row.var] = first
         base = substitute(c.y.indices[0], zero)
@@ -110,9 +106,9 @@ class DigitPanels(ReadyPanels):
         self._passes = -(-terms.steps // steps)
         self.part_step = terms.steps * TILE * PANEL
         size = panels * DIGITS * self.part_step
-        self.buffer, self.statements = scratch(_int(size), "uint32", "panels")
-        self.scales, more = scratch(_int(panels * self._passes * PANEL), "float32", "panel_scales")
-        self.statements += [*more, self._fill(_int(panels))]
+        self.buffer, self.statements = scratch(index(size), "uint32", "panels")
+        self.scales, more = scratch(index(panels * self._passes * PANEL), "float32", "panel_scales")
+        self.statements += [*more, self._fill(index(panels))]
 
     def at(self, panel: Expr, first: Expr) -> Expr:
         """Return where the words of a panel's first digit begin, from step `first` on."""
@@ -136,7 +132,7 @@ class DigitPanels(ReadyPanels):
                 (self.scales, self.scales_at(panel.var, p)),
             )
 
-        return parallel([panel], loop(_int(self._passes), one_pass, "pass"))
+        return parallel([panel], loop(index(self._passes), one_pass, "pass"))
 
 
 def _part_of(terms: Terms, begin: Expr, most_steps: int) -> tuple[Expr, Expr]:
@@ -145,5 +141,5 @@ def _part_of(terms: Terms, begin: Expr, most_steps: int) -> tuple[Expr, Expr]:
     They are arguments of a function, for which TVM must not take a smaller type.
     """
     simplify = sym.Analyzer().simplify
-    count = simplify(tirx.min(_int(most_steps * TERMS), terms.count - begin))
-    return opaque(count), opaque(simplify(divide_up(count, _int(TERMS))))
+    count = simplify(tirx.min(index(most_steps * TERMS), terms.count - begin))
+    return opaque(count), opaque(simplify(divide_up(count, index(TERMS))))

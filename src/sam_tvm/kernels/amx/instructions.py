@@ -7,6 +7,7 @@ the other four is in `multiplication.py`.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from tvm import tirx
 from tvm.ir import Expr, Var
@@ -44,6 +45,25 @@ def constant(value: float) -> str:
 def in_all_lanes(value: float) -> str:
     """Return a vector of a float32 in all lanes."""
     return f"splat (float {constant(value)})"
+
+
+def repeated(lines: Sequence[str], count: str) -> str:
+    """Return the end of a function in LLVM IR: `lines` for each %i below a count, and its return.
+
+    It goes on from the block `entry`.
+    """
+    return f"""  %none = icmp sle i64 {count}, 0
+  br i1 %none, label %done, label %loop
+loop:
+  %i = phi i64 [0, %entry], [%next, %loop]
+{chr(10).join(lines)}
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, {count}
+  br i1 %more, label %loop, label %done
+done:
+  ret i32 0
+}}
+"""
 
 
 def spread(words: int) -> int:

@@ -21,6 +21,7 @@ from sam_tvm.kernels.amx.instructions import (
     WORD,
     address,
     call,
+    repeated,
     sums_of,
 )
 from sam_tvm.kernels.amx.parts import WHOLE, Product, products_of
@@ -114,30 +115,21 @@ def _added() -> list[str]:
 
 def _function(name: str, more: str, before: Sequence[str], lines: Sequence[str]) -> str:
     """Return a function whose `lines` are repeated for each step."""
+    places = [
+        f"  %yt = mul i64 %i, {TILE * WORD}",
+        f"  %xt = mul i64 %i, {_PANEL_STEP}",
+        "  %yp = getelementptr i8, ptr %y, i64 %yt",
+        "  %yq = getelementptr i8, ptr %yp, i64 %down",
+        "  %xp = getelementptr i8, ptr %x, i64 %xt",
+        f"  %xq = getelementptr i8, ptr %xp, i64 {TILE * WORD}",
+    ]
     return f"""
 define i32 @{name}(
   ptr %y, i64 %y_row, i64 %y_part, ptr %x, i64 %x_part, i64 %steps{more}) alwaysinline {{
 entry:
   %down = mul i64 %y_row, {TILE}
 {chr(10).join(before)}
-  %none = icmp sle i64 %steps, 0
-  br i1 %none, label %done, label %loop
-loop:
-  %i = phi i64 [0, %entry], [%next, %loop]
-  %yt = mul i64 %i, {TILE * WORD}
-  %xt = mul i64 %i, {_PANEL_STEP}
-  %yp = getelementptr i8, ptr %y, i64 %yt
-  %yq = getelementptr i8, ptr %yp, i64 %down
-  %xp = getelementptr i8, ptr %x, i64 %xt
-  %xq = getelementptr i8, ptr %xp, i64 {TILE * WORD}
-{chr(10).join(lines)}
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %steps
-  br i1 %more, label %loop, label %done
-done:
-  ret i32 0
-}}
-"""
+{repeated([*places, *lines], "%steps")}"""
 
 
 def _name(kind: str, shape: tuple[int, int], products: Sequence[Product]) -> str:

@@ -16,7 +16,8 @@ from sam_tvm.kernels.amx.rows import Rows, Terms
 from sam_tvm.kernels.amx.waiting import WaitingDigits, WaitingSums
 from sam_tvm.kernels.amx.weights import PassPanels, SplitPanels, StoredPanels
 from sam_tvm.kernels.contraction import Contraction
-from sam_tvm.kernels.expressions import constant_value, integer
+from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.vectors import index
 
 
 @dataclass(frozen=True)
@@ -76,4 +77,4 @@ def _panels(
         return PassPanels(contraction, terms, parts)
     if form.pairs and terms.count % (2 * TILE) == 0:
         return StoredPanels(contraction, terms)
-    return SplitPanels(contraction, terms, integer(panels, "int64"), parts)
+    return SplitPanels(contraction, terms, index(panels), parts)
