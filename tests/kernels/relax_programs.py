@@ -11,13 +11,14 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.target import codegen
 
-from sam_tvm.kernels import default
+from sam_tvm.kernels import default, neighbours
 from sam_tvm.kernels.target_features import vector_unit
 from sam_tvm.pipeline import targets
 
 FUSION = (
     relax.transform.LegalizeOps,
     relax.transform.AnnotateTIROpPattern,
+    neighbours.join_products,
     relax.transform.FoldConstant,
     relax.transform.FuseOps,
     relax.transform.FuseTIR,

@@ -27,6 +27,7 @@ from sam_tvm.kernels.layout import (
     flatten,
     merge_axes,
 )
+from sam_tvm.kernels.neighbours import Neighbour, reach_of
 from sam_tvm.kernels.panel_form import PanelForm, find_panels, panel_index
 from sam_tvm.kernels.program import Axis, Program, Stage, contraction_operands, is_own_index
 
@@ -48,6 +49,7 @@ class Contraction:
         accumulator: stands for the sum in `value`, which is stored at `index` of `output`.
         panels: how X lies in memory if it was packed ahead; the index of `x` is then that of a
             matrix whose rows are as long as all panels together.
+        neighbour: stands in `value` for another sum of the panel, None if it reads none.
 
     """
 
@@ -63,6 +65,7 @@ class Contraction:
     output: Var
     index: Expr
     panels: PanelForm | None
+    neighbour: Neighbour | None
 
     @property
     def is_convolution(self) -> bool:
@@ -70,8 +73,19 @@ class Contraction:
         return bool(self.columns) or (self.panels is not None and len(self.reduced) > 1)
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """What stands for a point's sum and for its neighbour's, if that is read."""
+
+    own: Var
+    neighbour: Neighbour | None
+
+
 def find_epilogue(program: Program, stage: Stage) -> Stage | None:
-    """Return the element-wise stage that alone reads a contraction's result, point by point."""
+    """Return the element-wise stage that alone reads a contraction's result, point by point.
+
+    Of a product with panels it may read each sum's neighbour, too (`neighbours.py`).
+    """
     (result,) = stage.buffers
     readers = program.consumers(result)
     if result not in program.locals or len(readers) != 1 or not readers[0].is_injective:
@@ -82,15 +96,25 @@ def find_epilogue(program: Program, stage: Stage) -> Stage | None:
     for own, other in zip(stage.spatial, reader.axes, strict=True):
         if not program.analyzer.can_prove_equal(own.extent, other.extent):
             return None
-    for load in reader.reads():
-        if load.source.same_as(result) and not _is_point(load.indices, reader.axes):
-            return None
+    reach = reach_of(reader, result, program.analyzer)
+    if reach is None or (reach and not _has_neighbours(program, stage, reach)):
+        return None
     return reader if _is_point(stage.indices, stage.spatial) else None
 
 
 def _is_point(indices: tuple[Expr, ...] | list[Expr], axes: tuple[Axis, ...]) -> bool:
     """Tell whether the indices are the axes' own variables, or 0 for an axis of one step."""
     return len(indices) == len(axes) and all(map(is_own_index, indices, axes))
+
+
+def _has_neighbours(program: Program, stage: Stage, reach: int) -> bool:
+    """Tell whether the panels of a product hold whole pairs of so many columns each."""
+    operands = contraction_operands(stage)
+    panels = operands and find_panels(stage, operands, program.analyzer)
+    columns = constant_value(stage.spatial[-1].extent)
+    if panels is None or columns is None:
+        return False
+    return columns % (2 * reach) == 0 and panels.width % (2 * reach) == 0
 
 
 def classify(
@@ -107,21 +131,29 @@ def classify(
     operands = contraction_operands(stage)
     if operands is None:
         return None
-    accumulator = Var("accumulated", stage.values[0].ty)
+    sums = _sums(program, stage, epilogue)
     panels = find_panels(stage, operands, program.analyzer)
     if panels is not None:
-        fused = _fuse(program, stage, epilogue, flat, accumulator, operands, panels, keeps_terms)
-        contraction = _classify_fused(fused, accumulator, panels)
+        fused = _fuse(program, stage, epilogue, flat, sums, operands, panels, keeps_terms)
+        contraction = _classify_fused(fused, sums, panels)
         if contraction is not None:
             return contraction
     if len(operands) != 2 or any(dtype_of(operand) != "float32" for operand in operands):
         return None
-    fused = _fuse(program, stage, epilogue, flat, accumulator, operands, None)
-    return _classify_fused(fused, accumulator, None)
+    fused = _fuse(program, stage, epilogue, flat, sums, operands, None)
+    return _classify_fused(fused, sums, None)
+
+
+def _sums(program: Program, stage: Stage, epilogue: Stage | None) -> _Sums:
+    """Return what stands for the sums that an epilogue reads."""
+    kind = stage.values[0].ty
+    reach = epilogue and reach_of(epilogue, stage.buffers[0], program.analyzer)
+    beside = Neighbour(Var("neighbour", kind), reach) if reach else None
+    return _Sums(Var("accumulated", kind), beside)
 
 
 def _classify_fused(
-    fused: FlatStage, accumulator: Var, panels: PanelForm | None
+    fused: FlatStage, sums: _Sums, panels: PanelForm | None
 ) -> Contraction | None:
     """Return the contraction of a stage as `_fuse` makes it; the panels are its second operand."""
     a, b, value = fused.values
@@ -162,11 +194,12 @@ def _classify_fused(
         fused.reduced,
         x,
         y,
-        accumulator,
+        sums.own,
         value,
         fused.buffers[0],
         fused.index,
         panels,
+        sums.neighbour,
     )
 
 
@@ -175,7 +208,7 @@ def _fuse(
     stage: Stage,
     epilogue: Stage | None,
     flat: FlatBuffers,
-    accumulator: Var,
+    sums: _Sums,
     operands: tuple[TensorLoad, ...],
     panels: PanelForm | None,
     keeps_terms: bool = False,
@@ -192,12 +225,14 @@ def _fuse(
         first, second = flat.load(other), tirx.BufferLoad(flat.view(packed.source), [index])
     own = flatten(program, stage, flat) if epilogue is None else None
     if own is not None:
-        buffers, index, value = own.buffers, own.index, accumulator
+        buffers, index, value = own.buffers, own.index, sums.own
     else:
         mapping = {e.var: s.var for e, s in zip(epilogue.axes, stage.spatial, strict=True)}
 
         def read(load: TensorLoad) -> Expr:
-            return accumulator if load.source.same_as(stage.buffers[0]) else flat.load(load)
+            if not load.source.same_as(stage.buffers[0]):
+                return flat.load(load)
+            return sums.own if _is_point(load.indices, stage.spatial) else sums.neighbour.var
 
         value = map_loads(substitute(epilogue.values[0], mapping), read)
         indices = [substitute(i, mapping) for i in epilogue.indices]

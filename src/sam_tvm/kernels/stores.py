@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
@@ -11,6 +12,7 @@ from sam_tvm.kernels.bfloat16 import rounded_value
 from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer, linear_form, substitute
 from sam_tvm.kernels.loops import loop, sequence, vector
+from sam_tvm.kernels.neighbours import at_column, neighbour
 from sam_tvm.kernels.streaming import LINE, is_large
 
 Stream = Callable[[Var, Expr, Expr], tirx.Stmt]
@@ -40,35 +42,51 @@ def store_sums(
     """
     (buffer, start, step), (first, count), (left, width) = sums, rows, columns
 
-    def cell(r: Expr, i: Expr) -> tuple[Expr, Expr]:
-        """Return a result and where it goes."""
-        point: dict[Var, Expr] = {contraction.lane.var: left + i}
+    beside = contraction.neighbour
+
+    def cell(r: Expr, i: Expr, k: Expr | None = None) -> tuple[Expr, Expr]:
+        """Return the result in column i, or in lane k of the vector that begins there; its place.
+
+        Of a vector whose value asks for neighbours, k is below their reach.
+        """
+        value, column = contraction.value, i if k is None else i + k
+        sums = {contraction.accumulator: tirx.BufferLoad(buffer, [start + r * step + column])}
+        if beside is not None:
+            away = neighbour(column, beside.reach)
+            if k is not None:
+                value = at_column(value, contraction.lane.var, left + i, k, beside.reach)
+                away = neighbour(i, beside.reach) + k
+            sums[beside.var] = tirx.BufferLoad(buffer, [start + r * step + away])
+        point: dict[Var, Expr] = {contraction.lane.var: left + column}
         if contraction.row is not None:
             point[contraction.row.var] = first + r
-        total = tirx.BufferLoad(buffer, [start + r * step + i])
-        value = substitute(substitute(contraction.value, point), {contraction.accumulator: total})
-        return value, substitute(contraction.index, point)
+        return substitute(substitute(value, point), sums), substitute(contraction.index, point)
 
-    def store(r: Expr, i: Expr) -> tirx.Stmt:
-        value, at = cell(r, i)
+    def store(r: Expr, i: Expr, k: Expr | None = None) -> tirx.Stmt:
+        value, at = cell(r, i, k)
         return tirx.BufferStore(contraction.output, value, [at])
 
     def streamed(r: Expr, i: Expr) -> tirx.Stmt:
         register = tirx.decl_buffer((lanes,), "float32", "result")
 
-        def compute(k: Expr) -> tirx.Stmt:
-            value, _ = cell(r, i + k)
-            exact = rounded_value(value)
-            return tirx.BufferStore(register, value if exact is None else exact, [k])
+        together = lanes if beside is None else beside.reach
 
+        def compute(part: int, k: Expr) -> tirx.Stmt:
+            value, _ = cell(r, i + part, k)
+            exact = rounded_value(value)
+            return tirx.BufferStore(register, value if exact is None else exact, [k + part])
+
+        parts = [
+            vector(together, width, partial(compute, part)) for part in range(0, lanes, together)
+        ]
         whole = tirx.Ramp(integer(0, width), integer(1, width), lanes)
         put = stream(contraction.output, cell(r, i)[1], tirx.BufferLoad(register, [whole]))
-        return sequence([tirx.AllocBuffer(register), vector(lanes, width, compute), put])
+        return sequence([tirx.AllocBuffer(register), *parts, put])
 
     def some(r: Expr, i: Expr) -> tirx.Stmt:
         if stream is not None:
             return streamed(r, i)
-        return vector(lanes, width, lambda k: store(r, i + k))
+        return vector(lanes, width, lambda k: store(r, i, k))
 
     whole = analyzer.simplify(divide(width, lanes))
     rest = analyzer.simplify(width - whole * lanes)

@@ -16,10 +16,12 @@ from sam_tvm.kernels import (
     default,
     gathered,
     gpu,
+    neighbours,
     packing,
     panels,
     perceptrons,
     recomputation,
+    rotary,
     slice_order,
     winograd,
 )
@@ -51,6 +53,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             ),
             # Those with a 3x3 weight by minimal filtering, where that is faster.
             winograd.place(target),
+            # Queries and keys turned where their product stores them.
+            rotary.place(target),
             # Attention without a score matrix.
             attention.place(target, precision),
             attention.place_windows(target, precision),
@@ -94,6 +98,7 @@ def loops() -> list[tvm.transform.Pass]:
         # Relax operators to loops, loops fused with their neighbours.
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
+        neighbours.join_products(),
         transform.FoldConstant(),
         transform.FuseOps(),
         transform.FuseTIR(),

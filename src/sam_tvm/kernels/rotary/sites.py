@@ -1,0 +1,275 @@
+"""Which products make queries and keys that rotary embeddings turn, and nothing else reads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product as combinations
+
+from tvm import relax, sym
+
+from sam_tvm.kernels.attention.operands import OPERATORS
+from sam_tvm.kernels.attention.views import View, has_shape, is_rearrangement, name_of, trace
+from sam_tvm.kernels.channels_last import operator_name
+from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.rotary.pattern import Rotation, Values, find_rotation
+
+_MOVEMENT = ("relax.strided_slice", "relax.split", "relax.broadcast_to")
+_QUERIES_AND_KEYS = (0, 1)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A product, perhaps with a bias, of which some heads are turned.
+
+    Attributes:
+        result: its variable, (..., N) with rows that count positions fastest.
+        depth: channels of a head, D.
+        heads: the numbers of the heads that are turned, of N / D.
+        positions: L.
+        cosines, sines: (L, D / 2).
+        unturned: for the pairs of each rotation, what they were before.
+
+    """
+
+    result: relax.Var
+    depth: int
+    heads: frozenset[int]
+    positions: int
+    cosines: relax.Var
+    sines: relax.Var
+    unturned: dict[relax.Var, relax.Var]
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """A rotation of some heads of a product's result."""
+
+    rotation: Rotation
+    source: relax.Var
+    unturned: relax.Var
+    depth: int
+    heads: frozenset[int]
+
+
+class Sites:
+    """Looks for sites in one function."""
+
+    def __init__(self, function: relax.Function, parameters: set[relax.Var], pair: int) -> None:
+        """Take a function apart.
+
+        Args:
+            function: of dataflow.
+            parameters: its variables that depend on parameters alone.
+            pair: columns that both vectors of a pair of neighbours hold.
+
+        """
+        bindings = [b for block in function.body.blocks for b in block.bindings]
+        self._values: Values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
+        self._parameters, self._pair = parameters, pair
+        self._analyzer = sym.Analyzer()
+        self._readers: defaultdict[relax.Var, list[relax.Var]] = defaultdict(list)
+        for var, value in self._values.items():
+            for read in relax.analysis.free_vars(value):
+                self._readers[read].append(var)
+        self._results = set(relax.analysis.free_vars(function.body.body))
+
+    def find(self) -> list[Site]:
+        """Return all sites."""
+        groups: defaultdict[relax.Var, list[_Turned]] = defaultdict(list)
+        for var in self._values:
+            rotation = find_rotation(var, self._values)
+            turned = rotation and self._turned(rotation)
+            if turned:
+                groups[turned.source].append(turned)
+        sites = (self._site(source, group) for source, group in groups.items())
+        return [site for site in sites if site is not None]
+
+    def _turned(self, rotation: Rotation) -> _Turned | None:
+        """Return which heads of which product a rotation turns, None if it turns anything else."""
+        real, imaginary = (
+            _numbers(trace(var, self._values, self._analyzer)[-1])
+            for var in (rotation.real, rotation.imaginary)
+        )
+        if real is None or imaginary is None or not real.base.same_as(imaginary.base):
+            return None
+        if not self._is_product(real.base) or real.loops != imaginary.loops:
+            return None
+        positions, half = (constant_value(extent) for extent in rotation.cosines.ty.shape)
+        *outer, rows, pairs = real.loops
+        depth, columns = 2 * half, real.columns
+        if depth % self._pair or real.offset % depth or imaginary.offset != real.offset + 1:
+            return None
+        if pairs != ((half, 2),) or rows != ((positions, columns),):
+            return None
+        loops = [loop for axis in outer for loop in axis]
+        heads = [loop for loop in loops if loop[1] < columns]
+        if any(stride % (positions * columns) for _, stride in loops if stride >= columns):
+            return None
+        if any(stride % depth for _, stride in heads):
+            return None
+        unturned = self._pairs_before(rotation, real)
+        if unturned is None or not self._is_private(rotation):
+            return None
+        numbers = _positions(real.offset // depth, [(n, s // depth) for n, s in heads])
+        return _Turned(rotation, real.base, unturned, depth, numbers)
+
+    def _is_product(self, var: relax.Var) -> bool:
+        """Tell whether a variable is a product with a weight, perhaps with a bias."""
+        return product_of(var, self._values, self._parameters) is not None
+
+    def _pairs_before(self, rotation: Rotation, real: _Strides) -> relax.Var | None:
+        """Return the variable that holds what is turned just as the result holds what was."""
+        var = rotation.real
+        while not var.same_as(real.base):
+            for view in trace(var, self._values, self._analyzer):
+                numbers = _numbers(view)
+                if numbers is None or not numbers.base.same_as(real.base):
+                    continue
+                same = numbers.offset == real.offset
+                if same and numbers.loops == (*real.loops, ((2, 1),)):
+                    return var
+            value = self._values.get(var)
+            if not isinstance(value, relax.Call) or not isinstance(value.args[0], relax.Var):
+                return None
+            var = value.args[0]
+        return None
+
+    def _is_private(self, rotation: Rotation) -> bool:
+        """Tell whether nothing but the rotation reads what is between."""
+        own = rotation.inner | {rotation.result}
+        return not rotation.inner & self._results and all(
+            reader in own for var in rotation.inner for reader in self._readers[var]
+        )
+
+    def _site(self, source: relax.Var, group: list[_Turned]) -> Site | None:
+        first = group[0].rotation
+        alike = all(
+            turned.rotation.cosines.same_as(first.cosines)
+            and turned.rotation.sines.same_as(first.sines)
+            and turned.depth == group[0].depth
+            for turned in group
+        )
+        heads = frozenset().union(*(turned.heads for turned in group))
+        disjoint = len(heads) == sum(len(turned.heads) for turned in group)
+        if not alike or not disjoint or not self._meet(group):
+            return None
+        if not self._others_are_apart(source, group, heads):
+            return None
+        return Site(
+            result=source,
+            depth=group[0].depth,
+            heads=heads,
+            positions=constant_value(first.cosines.ty.shape[0]),
+            cosines=first.cosines,
+            sines=first.sines,
+            unturned={turned.rotation.result: turned.unturned for turned in group},
+        )
+
+    def _meet(self, group: list[_Turned]) -> bool:
+        """Tell whether attention alone reads what is turned: queries with keys of the group.
+
+        Products of both do not depend on the order of a head's channels.
+        """
+        places: set[tuple[relax.Var, int]] = set()
+        for turned in group:
+            result = turned.rotation.result
+            for var, reader in self._ends(result):
+                call = self._values.get(reader) if reader is not None else None
+                if name_of(call) not in OPERATORS or not self._keeps_heads(var, turned):
+                    return False
+                own = [i for i, argument in enumerate(call.args) if argument.same_as(var)]
+                if any(i not in _QUERIES_AND_KEYS for i in own):
+                    return False
+                places |= {(reader, i) for i in own}
+        attentions = {reader for reader, _ in places}
+        return all((reader, i) in places for reader in attentions for i in _QUERIES_AND_KEYS)
+
+    def _keeps_heads(self, var: relax.Var, turned: _Turned) -> bool:
+        """Tell whether a variable's last axis is a head's channels, in their order."""
+        for view in trace(var, self._values, self._analyzer):
+            numbers = _numbers(view)
+            if numbers is not None and numbers.base.same_as(turned.rotation.result):
+                return numbers.loops[-1] == ((turned.depth, 1),)
+        return False
+
+    def _others_are_apart(
+        self, source: relax.Var, group: list[_Turned], heads: frozenset[int]
+    ) -> bool:
+        """Tell whether nothing else reads the channels that are turned."""
+        inner = frozenset().union(*(turned.rotation.inner for turned in group))
+        depth = group[0].depth
+        for var, reader in self._ends(source):
+            if reader in inner:
+                continue
+            views = (_numbers(view) for view in trace(var, self._values, self._analyzer))
+            own = [view for view in views if view is not None and view.base.same_as(source)]
+            if not own:
+                return False
+            (view,) = own
+            loops = [loop for axis in view.loops for loop in axis if loop[1] < view.columns]
+            columns = _positions(view.offset, loops)
+            if {column // depth for column in columns} & heads:
+                return False
+        return True
+
+    def _ends(self, var: relax.Var) -> Iterator[tuple[relax.Var, relax.Var | None]]:
+        """Return what reads a variable, or it moved about; None stands for the function's end."""
+        if var in self._results:
+            yield var, None
+        for reader in self._readers[var]:
+            value = self._values[reader]
+            moved = isinstance(value, relax.Var | relax.TupleGetItem)
+            if moved or is_rearrangement(value) or name_of(value) in _MOVEMENT:
+                yield from self._ends(reader)
+            else:
+                yield var, reader
+
+
+@dataclass(frozen=True)
+class _Strides:
+    """A view of known sizes."""
+
+    base: relax.Var
+    offset: int
+    columns: int
+    loops: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def _numbers(view: View) -> _Strides | None:
+    """Return a view in numbers, None if some are not known."""
+    if not isinstance(view.base, relax.Var) or not has_shape(view.base):
+        return None
+    offset, columns = constant_value(view.offset), constant_value(view.base.ty.shape[-1])
+    loops = tuple(
+        tuple((constant_value(n), constant_value(s)) for n, s in axis) for axis in view.axes
+    )
+    known = all(None not in loop for axis in loops for loop in axis)
+    if offset is None or columns is None or not known:
+        return None
+    return _Strides(view.base, offset, columns, loops)
+
+
+def _positions(first: int, loops: list[tuple[int, int]]) -> frozenset[int]:
+    """Return the positions that loops (extent, stride) reach."""
+    steps = [range(0, extent * stride, stride) if stride else (0,) for extent, stride in loops]
+    return frozenset(first + sum(step) for step in combinations(*steps))
+
+
+def product_of(
+    var: relax.Var, values: Values, parameters: set[relax.Var]
+) -> tuple[relax.Call, relax.Var | None] | None:
+    """Return the product with a weight that a variable is, and the bias that is added, if any."""
+    call, bias = values.get(var), None
+    if operator_name(call) == "relax.add":
+        biases = [a for a in call.args if a in parameters and a.ty.ndim == 1]
+        others = [a for a in call.args if a not in parameters]
+        if len(biases) != 1 or len(others) != 1:
+            return None
+        (bias,), call = biases, values.get(others[0])
+    if operator_name(call) != "relax.matmul" or call.args[1] not in parameters:
+        return None
+    x, weight = call.args[0].ty, call.args[1].ty
+    known = all(constant_value(extent) is not None for extent in x.shape)
+    return (call, bias) if known and weight.ndim == 2 and str(x.dtype) == "float32" else None
