@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tvm
 import tvm_ffi
+from software_tiles import emulated
 from tvm import relax, tirx
 from tvm.target import codegen
 
@@ -38,12 +39,23 @@ def vector_target() -> tvm.target.Target:
     return tvm.target.Target(_UNTILED if vector_unit(host_target()).tiles else host_target())
 
 
+@functools.cache
+def tile_target() -> tvm.target.Target | None:
+    """The host, if it has matrix tiles; else with tiles in software, None where that cannot be."""
+    if vector_unit(host_target()).tiles:
+        return host_target()
+    config = emulated(host_target())
+    return None if config is None else tvm.target.Target(config)
+
+
 def runnable_targets() -> list[dict[str, str]]:
-    """The host, what it has without matrix tiles, AVX2 where it has that, and plain x86-64."""
+    """The host, without and with matrix tiles, AVX2 where it has that, and plain x86-64."""
     host = host_target()
     found = [{key: host.attrs[key] for key in ("mcpu", "mattr") if key in host.attrs}]
     if vector_unit(host).tiles:
         found += [{key: value for key, value in _UNTILED.items() if key != "kind"}]
+    elif tile_target() is not None:
+        found += [{key: tile_target().attrs[key] for key in ("mcpu", "mattr")}]
     if codegen.target_has_features("avx2", host):
         found += [{"mcpu": "haswell"}]
     return [{"kind": "llvm", **config} for config in (*found, {})]

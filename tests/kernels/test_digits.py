@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-from relax_programs import host_target, normal
+from relax_programs import normal, tile_target
 from test_matrix_tiles import rms, uses_digits
 from test_panels import linear
 
 from sam_tvm.kernels.amx.waiting import WaitingDigits
-from sam_tvm.kernels.target_features import vector_unit
 
-pytestmark = pytest.mark.skipif(not vector_unit(host_target()).tiles, reason="no AMX here")
+pytestmark = pytest.mark.skipif(tile_target() is None, reason="no AMX here, and none in software")
 
 
 def product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    run = linear(host_target(), "float32", x.shape, weight.shape[1])
+    run = linear(tile_target(), "float32", x.shape, weight.shape[1])
     assert uses_digits(run)
     return run(x, weight)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from relax_programs import Compiled, compiled, function, host_target, nodes, normal
+from relax_programs import Compiled, compiled, function, nodes, normal, tile_target
 from test_panels import linear, operands, rounded
 from tvm import relax, tirx
 from tvm.ir import Call
@@ -15,11 +15,10 @@ from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.amx.waiting import WaitingSums
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.panels import panels_for
-from sam_tvm.kernels.target_features import vector_unit
 from sam_tvm.kernels.vectors import Lanes, index
 from sam_tvm.pipeline.instructions import requirements
 
-pytestmark = pytest.mark.skipif(not vector_unit(host_target()).tiles, reason="no AMX here")
+pytestmark = pytest.mark.skipif(tile_target() is None, reason="no AMX here, and none in software")
 
 
 def calls(run: Compiled) -> set[str]:
@@ -43,7 +42,7 @@ def rms(error: np.ndarray) -> float:
 @pytest.mark.parametrize(("rows", "terms"), [(260, 97), (201, 1024), (200, 4736)])
 def test_float32_in_parts_errs_less_than_float32_itself(rows, terms):
     """Against a BLAS in float32, whose sums are as long."""
-    run = linear(host_target(), "float32", (rows, terms), 70)
+    run = linear(tile_target(), "float32", (rows, terms), 70)
     assert uses_tiles(run) and not uses_digits(run)
     x, weight = normal(rows, terms), normal(terms, 70, seed=1)
     exact = x.astype("float64") @ weight.astype("float64")
@@ -55,7 +54,7 @@ def test_float32_in_parts_errs_less_than_float32_itself(rows, terms):
 @pytest.mark.parametrize(("terms", "tolerance"), [(64, 1e-6), (300, 5e-5)])
 @pytest.mark.parametrize("magnitude", [1e-25, 1e25])
 def test_tiles_hold_numbers_of_any_size(magnitude, terms, tolerance):
-    run = linear(host_target(), "float32", (256, terms), 48)
+    run = linear(tile_target(), "float32", (256, terms), 48)
     assert uses_digits(run) == (terms == 300)
     x, weight = normal(256, terms) * np.float32(magnitude), normal(terms, 48, seed=1)
     exact = x.astype("float64") @ weight.astype("float64")
@@ -64,21 +63,21 @@ def test_tiles_hold_numbers_of_any_size(magnitude, terms, tolerance):
 
 @pytest.mark.parametrize("terms", [64, 300])
 def test_what_is_not_finite_shows_in_its_row_alone(terms):
-    run = linear(host_target(), "float32", (256, terms), 48)
+    run = linear(tile_target(), "float32", (256, terms), 48)
     x, weight = normal(256, terms), normal(terms, 48, seed=1)
     x[3, 5], x[40, 6] = np.inf, np.nan
     assert set(np.flatnonzero(~np.isfinite(run(x, weight)).all(1))) == {3, 40}
 
 
 def test_very_few_rows_stay_in_registers():
-    assert not uses_tiles(linear(host_target(), "float32", (15, 64), 64))
-    assert uses_tiles(linear(host_target(), "bfloat16", (8, 64), 64))
+    assert not uses_tiles(linear(tile_target(), "float32", (15, 64), 64))
+    assert uses_tiles(linear(tile_target(), "bfloat16", (8, 64), 64))
 
 
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 33, 700])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_one_library_takes_any_number_of_rows(precision, rows):
-    run = linear(host_target(), precision, ("rows", 2176), 130)
+    run = linear(tile_target(), precision, ("rows", 2176), 130)
     assert uses_tiles(run)
     x, weight = normal(rows, 2176), normal(2176, 130, seed=1)
     a, b = operands(precision, x, weight)
@@ -91,8 +90,8 @@ def allocated(run: Compiled) -> set[str]:
 
 
 def test_few_rows_cut_a_weight_where_they_meet_it():
-    few = linear(host_target(), "float32", (201, 128), 96)
-    many = linear(host_target(), "float32", (300, 128), 96)
+    few = linear(tile_target(), "float32", (201, 128), 96)
+    many = linear(tile_target(), "float32", (300, 128), 96)
     assert "panels" not in allocated(few)
     assert "panels" in allocated(many)
 
@@ -100,7 +99,9 @@ def test_few_rows_cut_a_weight_where_they_meet_it():
 @pytest.mark.parametrize("rows", [32, 200])
 def test_a_matrix_that_was_not_packed_is_cut_where_few_rows_meet_it(rows):
     shapes = [(("b", rows, 96), "float32"), (("b", 96, 160), "float32")]
-    run = compiled(lambda a, b: relax.op.nn.relu(relax.op.matmul(a, b)), *shapes)
+    run = compiled(
+        lambda a, b: relax.op.nn.relu(relax.op.matmul(a, b)), *shapes, target=tile_target()
+    )
     assert uses_tiles(run)
     a, b = normal(3, rows, 96), normal(3, 96, 160, seed=1)
     exact = np.maximum(a.astype("float64") @ b, 0)
@@ -111,12 +112,12 @@ def test_a_matrix_that_was_not_packed_is_cut_where_few_rows_meet_it(rows):
 def test_matrices_of_other_sizes_are_read_where_they_lie(shape):
     rows, terms, columns = shape
     shapes = [((2, rows, terms), "float32"), ((2, terms, columns), "float32")]
-    assert not uses_tiles(compiled(relax.op.matmul, *shapes))
+    assert not uses_tiles(compiled(relax.op.matmul, *shapes, target=tile_target()))
 
 
 def test_a_sum_of_unknown_length_is_a_product_in_registers():
     shapes = [((2, 64, "terms"), "float32"), ((2, "terms", 96), "float32")]
-    run = compiled(relax.op.matmul, *shapes)
+    run = compiled(relax.op.matmul, *shapes, target=tile_target())
     assert not uses_tiles(run)
     assert set(run.rules.values()) == {"matmul"}
     a, b = normal(2, 64, 37), normal(2, 37, 96, seed=1)
@@ -124,7 +125,7 @@ def test_a_sum_of_unknown_length_is_a_product_in_registers():
 
 
 def test_a_kernel_imports_the_functions_that_it_calls_and_no_others():
-    run = linear(host_target(), "bfloat16", (300, 1024), 96)
+    run = linear(tile_target(), "bfloat16", (300, 1024), 96)
     (imported,) = {
         node.value.value
         for node in nodes(run, tirx.AttrStmt)
@@ -150,7 +151,7 @@ def through(source: np.ndarray, text: str, call, dtype: str = "float32") -> np.n
         index(source.size // 16), lambda i: lanes.store(y, call(lanes.load(x, i * 16)), i * 16), "i"
     )
     function = tirx.PrimFunc([x, y], import_tiles(body, text)).with_attr("global_symbol", "main")
-    library = tvm.compile(tvm.IRModule({"main": function}), target=host_target())
+    library = tvm.compile(tvm.IRModule({"main": function}), target=tile_target())
     result = tvm.runtime.tensor(np.zeros(source.size, dtype))
     library["main"](tvm.runtime.tensor(source), result)
     return result.numpy()
@@ -182,7 +183,7 @@ def test_a_streamed_result_is_the_stored_one(columns, monkeypatch):
     """Whole cache lines go past the caches; 100 columns make none."""
 
     def build():
-        return linear(host_target(), "bfloat16", (75, 320), columns, lambda y: relax.op.nn.relu(y))
+        return linear(tile_target(), "bfloat16", (75, 320), columns, lambda y: relax.op.nn.relu(y))
 
     x, weight = normal(75, 320), normal(320, columns, seed=1)
     stored = build()
@@ -194,7 +195,7 @@ def test_a_streamed_result_is_the_stored_one(columns, monkeypatch):
 
 
 def test_a_streamed_result_is_rounded_like_any_other(monkeypatch):
-    form = panels_for(host_target(), "bfloat16")
+    form = panels_for(tile_target(), "bfloat16")
 
     def product(x, weight):
         builder = relax.BlockBuilder.current()
@@ -202,7 +203,7 @@ def test_a_streamed_result_is_rounded_like_any_other(monkeypatch):
         return panels.round_operand(builder, y)
 
     monkeypatch.setattr(streaming, "LARGE", 1)
-    run = Compiled(function(product, ((75, 320), "float32"), ((320, 96), "float32")))
+    run = Compiled(function(product, ((75, 320), "float32"), ((320, 96), "float32")), tile_target())
     assert "sam_tvm_stream_rounded" in calls(run)
     x, weight = normal(75, 320), normal(320, 96, seed=1)
     bits = run(x, weight).astype("uint32") << 16
@@ -220,7 +221,8 @@ def test_large_results_of_other_loops_are_streamed_too(monkeypatch):
             shape,
             ((64,), "float32"),
             ((64,), "float32"),
-        )
+        ),
+        tile_target(),
     )
     assert {"sam_tvm_stream", "sam_tvm_stream_end"} <= calls(norm)
     x, scale, shift = normal(1, 6, 7, 64), normal(64, seed=1), normal(64, seed=2)
@@ -238,4 +240,4 @@ def test_small_products_come_before_the_large_one():
 
 
 def test_a_library_asks_for_the_instructions():
-    assert {"amx-tile", "amx-bf16"} <= set(requirements(host_target())["instructions"])
+    assert {"amx-tile", "amx-bf16"} <= set(requirements(tile_target())["instructions"])

@@ -8,7 +8,7 @@ from relax_programs import compiled, normal, runnable_targets
 from tvm import relax
 from tvm.target import Target
 
-from sam_tvm.kernels import panels
+from sam_tvm.kernels import panels, streaming
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS
 from sam_tvm.kernels.rotary.placement import arranged, rotate
 from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
@@ -95,10 +95,15 @@ def test_neighbours_in_another_panel_are_read_by_a_stage_of_their_own():
     _, result, reference = run(config, "float32", (37,), 48, 128, 1, lanes=16)
     np.testing.assert_allclose(result, reference, rtol=0, atol=1e-4)
 
-def test_what_is_turned_may_be_rounded_in_the_same_place():
-    config = runnable_targets()[0]
+
+@pytest.mark.parametrize("config", runnable_targets())
+@pytest.mark.parametrize("large", [False, True])
+def test_what_is_turned_may_be_rounded_in_the_same_place(config, large, monkeypatch):
+    """Large results are stored past the caches where there are matrix tiles, 32 lanes at once."""
     if not computes_bfloat16(Target(config)):
         pytest.skip("this CPU computes no bfloat16")
+    if large:
+        monkeypatch.setattr(streaming, "LARGE", 1)
     form = panels.panels_for(Target(config), "bfloat16")
     arrays = inputs((70,), 64, 192)
     shapes = [(array.shape, "float32") for array in arrays]

@@ -1,4 +1,4 @@
-"""Rotary embeddings join the product that makes queries and keys, where attention alone reads them."""
+"""Rotary embeddings join the product of queries and keys, where attention alone reads them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def turned(x, table):
 
     def parts(tensor):
         last = len(tensor.ty.shape) - 1
-        return [
-            op.squeeze(op.strided_slice(tensor, [last], [i], [i + 1]), [last]) for i in (0, 1)
-        ]
+        return [op.squeeze(op.strided_slice(tensor, [last], [i], [i + 1]), [last]) for i in (0, 1)]
 
     emit = relax.BlockBuilder.current().emit
     pairs = emit(op.reshape(x, (*outer, depth // 2, 2)))

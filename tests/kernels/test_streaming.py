@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import tvm_ffi
-from relax_programs import Compiled, compiled, host_target, nodes, normal
+from relax_programs import Compiled, compiled, host_target, nodes, normal, tile_target
 from tvm import relax, tirx
 from tvm.ir import Call
-
-from sam_tvm.kernels.target_features import vector_unit
 
 op = relax.op
 
@@ -19,7 +17,8 @@ def scaled(x, norm, gain):
 
 def of_rows(rows) -> Compiled:
     shapes = [(rows, 16, 64), (rows, 16, 1), (16, 64)]
-    return compiled(scaled, *((shape, "float32") for shape in shapes))
+    inputs = ((shape, "float32") for shape in shapes)
+    return compiled(scaled, *inputs, target=tile_target() or host_target())
 
 
 def waits(statement: tirx.Stmt) -> int:
@@ -29,7 +28,7 @@ def waits(statement: tirx.Stmt) -> int:
     return sum(getattr(call.args[0], "value", "") == "sam_tvm_stream_end" for call in found)
 
 
-@pytest.mark.skipif(not vector_unit(host_target()).tiles, reason="streams with AMX alone")
+@pytest.mark.skipif(tile_target() is None, reason="streams with AMX alone")
 def test_small_tasks_wait_for_what_they_stream_in_groups():
     (tasks,) = [
         loop for loop in nodes(of_rows("m"), tirx.For) if loop.kind == tirx.ForKind.PARALLEL

@@ -52,6 +52,15 @@ def rounded(value: Expr) -> Expr:
     return tirx.call_pure_extern("uint16", ROUND, value)
 
 
+def widened(bits: Expr) -> Expr:
+    """Return uint16 that `rounded` made, a number or a vector, as float32."""
+    lanes = bits.ty.dtype.lanes
+    suffix = f"x{lanes}" if lanes > 1 else ""
+    sixteen = _word(16) if lanes == 1 else tirx.Broadcast(_word(16), lanes)
+    word = tirx.Cast(f"uint32{suffix}", bits) << sixteen
+    return tirx.reinterpret(f"float32{suffix}", word)
+
+
 def rounded_value(value: Expr) -> Expr | None:
     """Return what a call made by `rounded` was given, None for anything else."""
     operands = _extern_operands(value, ROUND)
@@ -93,7 +102,7 @@ def expand_dots(body: tirx.Stmt) -> tirx.Stmt:
 
 def _rounded(value: Expr) -> Expr:
     if dtype_of(value) == "uint16":
-        return tirx.reinterpret("float32", tirx.Cast("uint32", value) << _word(16))
+        return widened(value)
     return tirx.reinterpret("float32", round_to_bfloat16(value) << _word(16))
 
 

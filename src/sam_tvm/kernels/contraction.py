@@ -152,9 +152,7 @@ def _sums(program: Program, stage: Stage, epilogue: Stage | None) -> _Sums:
     return _Sums(Var("accumulated", kind), beside)
 
 
-def _classify_fused(
-    fused: FlatStage, sums: _Sums, panels: PanelForm | None
-) -> Contraction | None:
+def _classify_fused(fused: FlatStage, sums: _Sums, panels: PanelForm | None) -> Contraction | None:
     """Return the contraction of a stage as `_fuse` makes it; the panels are its second operand."""
     a, b, value = fused.values
     if _work(fused.reduced) < _LEAST_WORK or not fused.spatial:

@@ -89,9 +89,7 @@ def _reach(load: TensorLoad, axes: tuple[Axis, ...], analyzer: sym.Analyzer) -> 
     if is_own_index(column, last):
         return 0
     matching = (
-        reach
-        for reach in _REACHES
-        if analyzer.can_prove_equal(column, neighbour(last.var, reach))
+        reach for reach in _REACHES if analyzer.can_prove_equal(column, neighbour(last.var, reach))
     )
     return next(matching, None)
 

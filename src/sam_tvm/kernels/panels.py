@@ -138,12 +138,16 @@ def round_operand(builder: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
 
     It joins the function that computes it, which then stores half as much.
     """
+    return builder.emit(round_call(builder, x))
+
+
+def round_call(builder: relax.BlockBuilder, x: relax.Expr) -> relax.Call:
+    """Return the call of `round_operand`, for whoever binds it on his own."""
 
     def compute(x: te.Tensor) -> te.Tensor:
         return te.compute(x.shape, lambda *at: rounded(x(*at)), name="rounded")
 
-    call = builder.call_te(compute, x, primfunc_name_hint="round")
-    return builder.emit(call)
+    return builder.call_te(compute, x, primfunc_name_hint="round")
 
 
 def matmul(

@@ -34,6 +34,7 @@ RULE = "attention"
 def attention_function(
     attention: Attention,
     shapes: Sequence[Sequence[Expr]],
+    dtypes: Sequence[str],
     sizes: Sequence[Var],
     unit: VectorUnit,
     bfloat16: bool,
@@ -42,7 +43,8 @@ def attention_function(
 
     Args:
         attention: what to compute.
-        shapes: of the tensors that its operands refer to, the output last; float32.
+        shapes: of the tensors that its operands refer to, the output last.
+        dtypes: of them: float32, or uint16 that hold bfloat16; the output is float32.
         sizes: symbolic sizes, which are parameters between the inputs and the output.
         unit: the target's vector unit.
         bfloat16: whether to multiply pairs of bfloat16; needs AVX512-BF16.
@@ -50,8 +52,8 @@ def attention_function(
     """
     names = [*(f"operand_{i}" for i in range(len(shapes) - 1)), "output"]
     tensors = [
-        tirx.decl_buffer(tuple(shape), "float32", name)
-        for shape, name in zip(shapes, names, strict=True)
+        tirx.decl_buffer(tuple(shape), dtype, name)
+        for shape, dtype, name in zip(shapes, dtypes, names, strict=True)
     ]
     code = Code(Lanes(unit.lanes))
     flat = tuple(flat_view(tensor, code) for tensor in tensors)

@@ -29,7 +29,6 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
     a, lanes, group = plan.attention, plan.lanes, plan.group
     vectors = a.depth // lanes.count if a.key.has_vectors else 0
     words = lanes.count // group
-    source = plan.buffers[a.key.argument]
 
     def one(k: Expr) -> tirx.Stmt:
         code = Code(lanes)
@@ -38,7 +37,7 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
         at = code.bind("at", k * plan.key_words)
 
         def vector(v: Expr) -> tirx.Stmt:
-            value = lanes.load(source, row + v * lanes.count)
+            value = plan.load(a.key, row + v * lanes.count)
             if group == 1:
                 return lanes.store(memory.keys, value, at + v * words)
             to = tirx.Ramp(at + v * words, index(1), words)
@@ -66,7 +65,6 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
     a, lanes, group = plan.attention, plan.lanes, plan.group
     vectors = a.value_depth // lanes.count if a.value.has_vectors else 0
     done = vectors * lanes.count
-    source = plan.buffers[a.value.argument]
     strip = plan.value_words * lanes.count
 
     def one(k: Expr) -> tirx.Stmt:
@@ -79,7 +77,7 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
         at = code.bind("at", k * lanes.count)
 
         def vector(v: Expr) -> tirx.Stmt:
-            loaded = [lanes.load(source, row + v * lanes.count) for row in rows]
+            loaded = [plan.load(a.value, row + v * lanes.count) for row in rows]
             value = loaded[0] if group == 1 else pair_lanes(*loaded)
             return lanes.store(memory.values, value, at + v * strip)
 

@@ -32,7 +32,7 @@ class Site:
         attention: the problem, in variables of its own.
         shapes: of the tensors that the kernel reads, and of the one that it writes.
         sizes: the problem's variables.
-        tensors: the tensors that the kernel reads.
+        tensors: the tensors that the kernel reads; float32, or uint16 that hold bfloat16.
         values: what the variables stand for at the call.
 
     """
@@ -46,7 +46,12 @@ class Site:
     @property
     def key(self) -> str:
         """What is equal for calls that one kernel serves."""
-        return f"{self.attention} {self.shapes}"
+        return f"{self.attention} {self.shapes} {self.dtypes}"
+
+    @property
+    def dtypes(self) -> list[str]:
+        """Types of what the kernel reads, and of what it writes."""
+        return [*(str(tensor.ty.dtype) for tensor in self.tensors), "float32"]
 
 
 def is_supported(call: relax.Call) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import tvm
 from tvm import relax, sym
 
 from sam_tvm.kernels.attention.kernel import RULE, attention_function
 from sam_tvm.kernels.attention.operands import OPERATORS, Site, describe, is_supported
+from sam_tvm.kernels.attention.rounding import rounded_operands
 from sam_tvm.kernels.attention.views import (
     View,
     has_shape,
@@ -18,7 +20,7 @@ from sam_tvm.kernels.attention.views import (
     place_in,
     whole,
 )
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.panels import panels_for, round_call
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 
@@ -61,6 +63,7 @@ class _Placer:
         self._builder, self._unit, self._bfloat16 = builder, unit, bfloat16
         self._analyzer = sym.Analyzer()
         self._kernels: dict[str, tvm.ir.GlobalVar] = {}
+        self._rounded: dict[relax.Var, relax.Var] = {}
 
     def rewrite(self, function: relax.Function) -> relax.Function | None:
         """Return the function with its attentions replaced, None if there are none."""
@@ -72,6 +75,13 @@ class _Placer:
         readers: Counter[relax.Var] = Counter(relax.analysis.free_vars(function.body.body))
         for binding in bindings:
             readers.update(relax.analysis.free_vars(binding.value))
+        if self._bfloat16:
+            operands = rounded_operands(function, self._builder.get())
+            self._rounded = {
+                var: relax.DataflowVar(f"{var.name}_rounded", self._round(var).ty)
+                for var in operands
+                if isinstance(var, relax.DataflowVar)
+            }
         blocks = [self._rewrite_block(block, values, readers) for block in blocks]
         body = relax.SeqExpr(blocks, function.body.body)
         changed = relax.Function(
@@ -93,10 +103,15 @@ class _Placer:
             call = binding.value
             if name_of(call) not in OPERATORS or not is_supported(call):
                 bindings.append(binding)
+                if binding.var in self._rounded:
+                    rounded = self._rounded[binding.var]
+                    bindings.append(relax.VarBinding(rounded, self._round(binding.var)))
                 continue
             result, view, skipped = self._result(binding.var, block, readers)
             moved |= skipped
             site = describe(call, view, values, self._analyzer)
+            tensors = [self._rounded.get(tensor, tensor) for tensor in site.tensors]
+            site = replace(site, tensors=tensors)
             bindings.append(relax.VarBinding(result, self._call(site, result)))
         return type(block)(bindings)
 
@@ -127,10 +142,14 @@ class _Placer:
                 found = var, view, set(passed)
         return found
 
+    def _round(self, var: relax.Var) -> relax.Expr:
+        """Return the call that rounds a variable, which joins the product before it."""
+        return self._builder.normalize(round_call(self._builder, var))
+
     def _call(self, site: Site, result: relax.Var) -> relax.Expr:
         if site.key not in self._kernels:
             function = attention_function(
-                site.attention, site.shapes, site.sizes, self._unit, self._bfloat16
+                site.attention, site.shapes, site.dtypes, site.sizes, self._unit, self._bfloat16
             )
             self._kernels[site.key] = self._builder.add_func(function, RULE)
         kernel = self._kernels[site.key]

@@ -10,7 +10,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.instructions import TILE, spread
 from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
-from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair
+from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair, widened
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import UNROLLED
@@ -53,7 +53,7 @@ class Plan:
     Attributes:
         attention: the problem.
         tile: its tile.
-        buffers: the function's tensors, flat.
+        buffers: the function's tensors, flat; float32, or uint16 that hold bfloat16.
 
     """
 
@@ -140,9 +140,18 @@ class Plan:
         """Return the word that holds one or two scalars."""
         return round_pair(*values) if self.tile.bfloat16 else values[0]
 
+    def read(self, operand: Operand, at: Expr, lanes: int = 1) -> Expr:
+        """Read the element of an operand at a place in its buffer, or a vector from there on."""
+        value = Lanes(lanes).load(self.buffers[operand.argument], at)
+        return widened(value) if self.buffers[operand.argument].dtype == "uint16" else value
+
+    def load(self, operand: Operand, at: Expr) -> Expr:
+        """Read a vector of an operand."""
+        return self.read(operand, at, self.tile.lanes)
+
     def element(self, operand: Operand, position: tuple[Expr | int, ...]) -> Expr:
         """Read one element of an operand."""
-        return tirx.BufferLoad(self.buffers[operand.argument], [operand.at(*position)])
+        return self.read(operand, operand.at(*position))
 
     def clamp(self, position: Expr, size: Expr, multiple: int) -> Expr:
         """Return a position that is inside: beyond the end the last one comes again.

@@ -64,10 +64,10 @@ def load_queries(
 
 def _query_square(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: Expr) -> tirx.Stmt:
     lanes, width, code = plan.lanes, plan.tile.width, Code(plan.lanes)
-    source = plan.buffers[plan.attention.query.argument]
+    query = plan.attention.query
     scale = lanes.number(plan.attention.scale)
     loaded = [
-        code.name("loaded", lanes.load(source, row + square * lanes.count) * scale) for row in rows
+        code.name("loaded", plan.load(query, row + square * lanes.count) * scale) for row in rows
     ]
     columns = transpose(code, loaded)
     if plan.tile.bfloat16:

@@ -53,7 +53,6 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
     a, lanes = plan.attention, plan.lanes
     words = lanes.count // 2
     whole = a.depth // lanes.count if a.key.has_vectors else 0
-    source = plan.buffers[a.key.argument]
 
     def store(code: Code, value: Expr, at: Expr) -> None:
         value = code.name("value", value)
@@ -72,7 +71,7 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
                 inner = Code(lanes)
                 here = row + v * lanes.count
                 inner.add(*_fetch(plan, a.key, here, _AHEAD))
-                store(inner, lanes.load(source, here), at + v * words)
+                store(inner, plan.load(a.key, here), at + v * words)
                 return inner.body()
 
             code.add(loop(index(whole), vector, "vector"))
@@ -96,7 +95,6 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
     """
     a, lanes = plan.attention, plan.lanes
     strips = -(-a.value_depth // lanes.count)
-    source = plan.buffers[a.value.argument]
     per_square = 2 * _PAIRS
 
     def square(k: Expr) -> tirx.Stmt:
@@ -126,7 +124,7 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
             code.add(
                 loop(
                     index(whole),
-                    lambda s: strip(s, lambda _, row: lanes.load(source, row + s * lanes.count)),
+                    lambda s: strip(s, lambda _, row: plan.load(a.value, row + s * lanes.count)),
                     "strip",
                 )
             )
@@ -137,7 +135,7 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
                     channel = s * lanes.count + i
                     at = row + channel * a.value.strides[-1]
                     inside = channel < a.value_depth
-                    return tirx.BufferLoad(source, [at]) if inside else None
+                    return plan.read(a.value, at) if inside else None
 
                 return _gathered(inner, element)
 
@@ -164,7 +162,6 @@ def load_queries(
     lanes, query, width = plan.lanes, plan.attention.query, plan.tile.width
     depth = plan.attention.depth
     squares = depth // lanes.count if query.has_vectors else 0
-    source = plan.buffers[query.argument]
     scale = lanes.number(plan.attention.scale * plan.unit)
 
     def store(code: Code, even: Expr, odd: Expr, at: Expr) -> None:
@@ -181,7 +178,7 @@ def load_queries(
             for row in rows:
                 inner.add(*_fetch(plan, query, row + s * lanes.count, _AHEAD))
             loaded = [
-                inner.name("loaded", lanes.load(source, row + s * lanes.count) * scale)
+                inner.name("loaded", plan.load(query, row + s * lanes.count) * scale)
                 for row in rows
             ]
             columns = transpose(inner, loaded)
@@ -198,7 +195,7 @@ def load_queries(
 
                 def element(lane: int, channel: int = channel) -> Expr | None:
                     place = rows[lane] + channel * query.strides[-1]
-                    return tirx.BufferLoad(source, [place]) if channel < depth else None
+                    return plan.read(query, place) if channel < depth else None
 
                 pair.append(code.name("channel", _gathered(code, element) * scale))
             store(code, *pair, at + word * width)

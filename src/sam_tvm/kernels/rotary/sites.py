@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product as combinations
 
 from tvm import relax, sym
 
 from sam_tvm.kernels.attention.operands import OPERATORS
-from sam_tvm.kernels.attention.views import View, has_shape, is_rearrangement, name_of, trace
+from sam_tvm.kernels.attention.readers import Readers
+from sam_tvm.kernels.attention.views import View, has_shape, name_of, trace
 from sam_tvm.kernels.channels_last import operator_name
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.rotary.pattern import Rotation, Values, find_rotation
 
-_MOVEMENT = ("relax.strided_slice", "relax.split", "relax.broadcast_to")
 _QUERIES_AND_KEYS = (0, 1)
 
 
@@ -65,15 +64,10 @@ class Sites:
             pair: columns that both vectors of a pair of neighbours hold.
 
         """
-        bindings = [b for block in function.body.blocks for b in block.bindings]
-        self._values: Values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
+        self._readers = Readers(function)
+        self._values = self._readers.values
         self._parameters, self._pair = parameters, pair
         self._analyzer = sym.Analyzer()
-        self._readers: defaultdict[relax.Var, list[relax.Var]] = defaultdict(list)
-        for var, value in self._values.items():
-            for read in relax.analysis.free_vars(value):
-                self._readers[read].append(var)
-        self._results = set(relax.analysis.free_vars(function.body.body))
 
     def find(self) -> list[Site]:
         """Return all sites."""
@@ -139,8 +133,8 @@ class Sites:
     def _is_private(self, rotation: Rotation) -> bool:
         """Tell whether nothing but the rotation reads what is between."""
         own = rotation.inner | {rotation.result}
-        return not rotation.inner & self._results and all(
-            reader in own for var in rotation.inner for reader in self._readers[var]
+        return not rotation.inner & self._readers.results and all(
+            reader in own for var in rotation.inner for reader in self._readers.of(var)
         )
 
     def _site(self, source: relax.Var, group: list[_Turned]) -> Site | None:
@@ -175,7 +169,7 @@ class Sites:
         places: set[tuple[relax.Var, int]] = set()
         for turned in group:
             result = turned.rotation.result
-            for var, reader in self._ends(result):
+            for var, reader in self._readers.ends(result):
                 call = self._values.get(reader) if reader is not None else None
                 if name_of(call) not in OPERATORS or not self._keeps_heads(var, turned):
                     return False
@@ -200,7 +194,7 @@ class Sites:
         """Tell whether nothing else reads the channels that are turned."""
         inner = frozenset().union(*(turned.rotation.inner for turned in group))
         depth = group[0].depth
-        for var, reader in self._ends(source):
+        for var, reader in self._readers.ends(source):
             if reader in inner:
                 continue
             views = (_numbers(view) for view in trace(var, self._values, self._analyzer))
@@ -213,18 +207,6 @@ class Sites:
             if {column // depth for column in columns} & heads:
                 return False
         return True
-
-    def _ends(self, var: relax.Var) -> Iterator[tuple[relax.Var, relax.Var | None]]:
-        """Return what reads a variable, or it moved about; None stands for the function's end."""
-        if var in self._results:
-            yield var, None
-        for reader in self._readers[var]:
-            value = self._values[reader]
-            moved = isinstance(value, relax.Var | relax.TupleGetItem)
-            if moved or is_rearrangement(value) or name_of(value) in _MOVEMENT:
-                yield from self._ends(reader)
-            else:
-                yield var, reader
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""Who reads what in a Relax function, also through operators that only move it about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from tvm import relax
+
+from sam_tvm.kernels.attention.views import is_rearrangement, name_of
+
+_CUTTING = ("relax.strided_slice", "relax.split", "relax.broadcast_to")
+
+
+class Readers:
+    """The variables of one function.
+
+    Attributes:
+        values: what each is bound to.
+        results: those that the function returns.
+
+    """
+
+    def __init__(self, function: relax.Function) -> None:
+        bindings = [b for block in function.body.blocks for b in block.bindings]
+        self.values: Mapping[relax.Var, relax.Expr] = {
+            b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)
+        }
+        self.results = set(relax.analysis.free_vars(function.body.body))
+        self._readers: defaultdict[relax.Var, list[relax.Var]] = defaultdict(list)
+        for var, value in self.values.items():
+            for read in relax.analysis.free_vars(value):
+                self._readers[read].append(var)
+
+    def of(self, var: relax.Var) -> list[relax.Var]:
+        """Return the variables whose values read a variable."""
+        return self._readers[var]
+
+    def ends(self, var: relax.Var) -> Iterator[tuple[relax.Var, relax.Var | None]]:
+        """Return what computes with a variable's elements.
+
+        Returns:
+            The variable that is read, which may be cut out of the given one, and that of the
+            reader; None stands for the function's end.
+
+        """
+        if var in self.results:
+            yield var, None
+        for reader in self._readers[var]:
+            value = self.values[reader]
+            moved = isinstance(value, relax.Var | relax.TupleGetItem)
+            if moved or is_rearrangement(value) or name_of(value) in _CUTTING:
+                yield from self.ends(reader)
+            else:
+                yield var, reader

@@ -1,0 +1,108 @@
+"""Operands that attention would round are stored as bfloat16 by the product that makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from relax_programs import Compiled, function, host_target, normal
+from tvm import relax
+
+pytest.importorskip("torch")
+from attention_reference import exact
+
+from sam_tvm.kernels import attention, packing
+from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
+
+op = relax.op
+pytestmark = pytest.mark.skipif(
+    not computes_bfloat16(host_target()), reason="this CPU computes no bfloat16"
+)
+BATCH, LENGTH, HEADS, DEPTH, TERMS = 2, 70, 3, 64, 48
+WIDTH = HEADS * DEPTH
+
+
+def self_attention(also=None):
+    """Attention of three parts of one product; `also` makes something of that is added."""
+
+    def build(x, w, bias):
+        emit = relax.BlockBuilder.current().emit
+        joint = emit(op.add(emit(op.matmul(x, w)), bias))
+        heads = emit(op.reshape(joint, (BATCH, LENGTH, 3, HEADS, DEPTH)))
+        q, k, v = (
+            emit(op.squeeze(emit(op.strided_slice(heads, [2], [i], [i + 1])), [2]))
+            for i in range(3)
+        )
+        y = emit(op.reshape(emit(op.nn.attention(q, k, v)), (BATCH, LENGTH, WIDTH)))
+        return y if also is None else op.add(y, also(joint))
+
+    return made(build, (TERMS, 3 * WIDTH), (3 * WIDTH,))
+
+
+def cross_attention(x, *weights):
+    """Queries, keys and values of products of their own."""
+    emit = relax.BlockBuilder.current().emit
+    q, k, v = (
+        emit(op.reshape(emit(op.matmul(x, w)), (BATCH, LENGTH, HEADS, DEPTH))) for w in weights
+    )
+    return op.reshape(emit(op.nn.attention(q, k, v)), (BATCH, LENGTH, WIDTH))
+
+
+def made(build, *parameters):
+    shapes = ((BATCH, LENGTH, TERMS), *parameters)
+    module = function(build, *((shape, "float32") for shape in shapes))
+    module["main"] = module["main"].with_attr("num_input", 1)
+    return module
+
+
+def placed(module):
+    passes = [
+        attention.place(host_target(), "bfloat16"),
+        packing.pack_weights(panels_for(host_target(), "bfloat16")),
+    ]
+    return tvm.transform.Sequential(passes)(module)
+
+
+def read_types(module):
+    """Types of what the attention kernel reads."""
+    (kernel,) = (f for v, f in module.functions_items() if v.name_hint == "attention")
+    return [str(parameter.dtype) for parameter in kernel.params[:-1]]
+
+
+def arrays():
+    return normal(BATCH, LENGTH, TERMS), normal(TERMS, 3 * WIDTH, seed=1) * 0.2, normal(3 * WIDTH)
+
+
+def test_a_joint_product_is_read_as_bfloat16_and_gives_what_it_gave():
+    rounded = placed(self_attention())
+    assert read_types(rounded) == ["uint16"]
+    x, w, bias = arrays()
+    result = Compiled(rounded)(x, w, bias)
+    joint = x.astype("float64") @ w + bias
+    q, k, v = joint.reshape(BATCH, LENGTH, 3, HEADS, DEPTH).transpose(2, 0, 3, 1, 4)
+    reference = exact(q, k, v).transpose(0, 2, 1, 3).reshape(result.shape)
+    error = np.abs(result - reference)
+    assert error.mean() < 6e-3 and error.max() < 6e-2
+
+
+@pytest.mark.skipif(vector_unit(host_target()).tiles, reason="tiles scale queries by log2 e")
+def test_registers_multiply_the_same_numbers_as_without():
+    """With a scale of a power of two, rounding once earlier changes no bit."""
+
+    def values(joint):
+        return op.strided_slice(joint, [2], [2 * WIDTH], [3 * WIDTH])
+
+    def product(x, w, bias):
+        return values(op.add(op.matmul(x, w), bias))
+
+    plain = placed(self_attention(also=values))
+    assert read_types(plain) == ["float32"]
+    parts = self_attention(), made(product, (TERMS, 3 * WIDTH), (3 * WIDTH,))
+    attended, added = (Compiled(placed(module))(*arrays()) for module in parts)
+    np.testing.assert_array_equal(attended + added, Compiled(plain)(*arrays()))
+
+
+def test_queries_of_their_own_stay_float32():
+    module = placed(made(cross_attention, *[(TERMS, WIDTH)] * 3))
+    assert sorted(read_types(module)) == ["float32", "uint16", "uint16"]
