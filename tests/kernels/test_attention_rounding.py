@@ -1,12 +1,13 @@
-"""Operands that attention would round are stored as bfloat16 by the product that makes them."""
+"""Products store as bfloat16 what attention would round, and attention what products would."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import tvm
-from relax_programs import Compiled, function, host_target, normal
+from relax_programs import Compiled, function, host_target, normal, runnable_targets
 from tvm import relax
+from tvm.target import Target
 
 pytest.importorskip("torch")
 from attention_reference import exact
@@ -19,6 +20,7 @@ op = relax.op
 pytestmark = pytest.mark.skipif(
     not computes_bfloat16(host_target()), reason="this CPU computes no bfloat16"
 )
+TARGETS = [config for config in runnable_targets() if computes_bfloat16(Target(config))]
 BATCH, LENGTH, HEADS, DEPTH, TERMS = 2, 70, 3, 64, 48
 WIDTH = HEADS * DEPTH
 
@@ -56,29 +58,32 @@ def made(build, *parameters):
     return module
 
 
-def placed(module):
+def placed(module, config=None):
+    target = host_target() if config is None else Target(config)
     passes = [
-        attention.place(host_target(), "bfloat16"),
-        packing.pack_weights(panels_for(host_target(), "bfloat16")),
+        attention.place(target, "bfloat16"),
+        packing.pack_weights(panels_for(target, "bfloat16")),
     ]
     return tvm.transform.Sequential(passes)(module)
 
 
-def read_types(module):
-    """Types of what the attention kernel reads."""
+def types(module):
+    """Types of what the attention kernel reads, and of what it writes."""
     (kernel,) = (f for v, f in module.functions_items() if v.name_hint == "attention")
-    return [str(parameter.dtype) for parameter in kernel.params[:-1]]
+    *read, written = (str(parameter.dtype) for parameter in kernel.params)
+    return read, written
 
 
 def arrays():
     return normal(BATCH, LENGTH, TERMS), normal(TERMS, 3 * WIDTH, seed=1) * 0.2, normal(3 * WIDTH)
 
 
-def test_a_joint_product_is_read_as_bfloat16_and_gives_what_it_gave():
-    rounded = placed(self_attention())
-    assert read_types(rounded) == ["uint16"]
+@pytest.mark.parametrize("config", TARGETS)
+def test_a_joint_product_is_read_as_bfloat16_and_gives_what_it_gave(config):
+    rounded = placed(self_attention(), config)
+    assert types(rounded) == (["uint16"], "float32")
     x, w, bias = arrays()
-    result = Compiled(rounded)(x, w, bias)
+    result = Compiled(rounded, config)(x, w, bias)
     joint = x.astype("float64") @ w + bias
     q, k, v = joint.reshape(BATCH, LENGTH, 3, HEADS, DEPTH).transpose(2, 0, 3, 1, 4)
     reference = exact(q, k, v).transpose(0, 2, 1, 3).reshape(result.shape)
@@ -97,7 +102,7 @@ def test_registers_multiply_the_same_numbers_as_without():
         return values(op.add(op.matmul(x, w), bias))
 
     plain = placed(self_attention(also=values))
-    assert read_types(plain) == ["float32"]
+    assert types(plain) == (["float32"], "float32")
     parts = self_attention(), made(product, (TERMS, 3 * WIDTH), (3 * WIDTH,))
     attended, added = (Compiled(placed(module))(*arrays()) for module in parts)
     np.testing.assert_array_equal(attended + added, Compiled(plain)(*arrays()))
@@ -105,4 +110,29 @@ def test_registers_multiply_the_same_numbers_as_without():
 
 def test_queries_of_their_own_stay_float32():
     module = placed(made(cross_attention, *[(TERMS, WIDTH)] * 3))
-    assert sorted(read_types(module)) == ["float32", "uint16", "uint16"]
+    read, _ = types(module)
+    assert sorted(read) == ["float32", "uint16", "uint16"]
+
+
+@pytest.mark.parametrize("config", TARGETS)
+@pytest.mark.parametrize("depth", [64, 40])
+def test_a_product_reads_what_attention_rounded(config, depth):
+    """Of 40 channels the last eight are stored one by one."""
+    width = HEADS * depth if depth == DEPTH else 4 * depth
+    heads = width // depth
+
+    def build(x, w, weight):
+        emit = relax.BlockBuilder.current().emit
+        q = k = v = emit(op.reshape(emit(op.matmul(x, w)), (BATCH, LENGTH, heads, depth)))
+        y = emit(op.reshape(emit(op.nn.attention(q, k, v)), (BATCH, LENGTH, width)))
+        return op.matmul(y, weight)
+
+    module = placed(made(build, (TERMS, width), (width, 48)), config)
+    assert types(module)[1] == "uint16"
+    program = Compiled(module, config)
+    assert not any("widen" in name for name in program.rules)
+    x, w, weight = normal(BATCH, LENGTH, TERMS), normal(TERMS, width) * 0.2, normal(width, 48)
+    x64 = (x.astype("float64") @ w).reshape(BATCH, LENGTH, heads, depth).swapaxes(1, 2)
+    y = exact(x64, x64, x64).swapaxes(1, 2).reshape(BATCH, LENGTH, width)
+    error = program(x, w, weight) - y @ weight
+    assert np.sqrt(np.mean(error**2)) <= 2**-7 * np.sqrt(np.mean((y @ weight) ** 2))

@@ -83,3 +83,23 @@ def test_a_hidden_layer_is_rounded_where_it_is_made():
     # Roundings of 2**-9 at most of both operands of either product, added up like random numbers.
     assert np.abs(result - exact).max() <= 2**-7 * np.abs(y).max() * math.sqrt(64) * 3
     assert np.sqrt(np.mean((result - exact) ** 2)) <= 2**-7 * np.sqrt(np.mean(exact**2))
+
+
+@pytest.mark.skipif(not computes_bfloat16(host_target()), reason="no AVX-512 here")
+def test_what_a_norm_made_is_rounded_before_it_is_moved_about():
+    def windows(x, gain, shift, weight):
+        y = relax.op.nn.layer_norm(x, gain, shift, [-1])
+        y = relax.op.permute_dims(relax.op.reshape(y, (2, 3, 2, 5, 64)), [0, 2, 1, 3, 4])
+        return relax.op.matmul(relax.op.reshape(y, (4, 15, 64)), weight)
+
+    shapes = (6, 10, 64), (64,), (64,), (64, 48)
+    module = function(windows, *((shape, "float32") for shape in shapes))
+    module["main"] = module["main"].with_attr("num_input", 1)
+    program = Compiled(packing.pack_weights(panels_for(host_target(), "bfloat16"))(module))
+    assert program.rules["fused_layer_norm_round"] == "reduction"
+    x, gain, shift, weight = (normal(*shape, seed=i) for i, shape in enumerate(shapes))
+    y = x.astype("float64")
+    y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-5) * gain + shift
+    moved = y.reshape(2, 3, 2, 5, 64).swapaxes(1, 2).reshape(4, 15, 64)
+    result, exact = program(x, gain, shift, weight), moved @ weight
+    assert np.sqrt(np.mean((result - exact) ** 2)) <= 2**-8 * np.sqrt(np.mean(exact**2))

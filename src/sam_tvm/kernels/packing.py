@@ -24,8 +24,10 @@ from sam_tvm.kernels.quantisation import quantise
 _FEWEST_COLUMNS = 16
 _FEWEST_ROWS = 16
 _ROUNDED_TOGETHER = 32  # bfloat16 in a cache line
-# What FuseOps lets rounding join a product, or a permutation, through.
+_NORM = "relax.nn.layer_norm"
+# What FuseOps lets rounding join a product, a norm or a permutation through.
 _JOINED = BINARY | UNARY | RESHAPES
+_MOVES = RESHAPES | {PERMUTE}
 
 
 def pack_weights(panels: Panels) -> tvm.ir.transform.Pass:
@@ -42,17 +44,39 @@ def pack_weights(panels: Panels) -> tvm.ir.transform.Pass:
     def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         for var, function in functions_with_parameters(module):
             packer = _Packer(module, panels, function)
-            packer.builder_.update_func(var, packer.visit_expr(function))
+            packed = relax.analysis.remove_all_unused(packer.visit_expr(function))
+            packer.builder_.update_func(var, packed)
             module = packer.builder_.finalize()
         return module
 
     return run
 
 
+def is_product_with_weight(call: relax.Expr | None, weights: set[relax.Var]) -> bool:
+    """Tell whether a value is a product with one of these weights that is worth packing."""
+    if operator_name(call) != "relax.matmul" or call.args[1] not in weights:
+        return False
+    x, weight = call.args[0].ty, call.args[1].ty
+    if x.ndim < 2 or weight.ndim != 2 or str(x.dtype) != "float32":
+        return False
+    rows, columns = (int(extent) for extent in weight.shape)
+    return rows >= _FEWEST_ROWS and columns >= _FEWEST_COLUMNS
+
+
+def can_be_rounded_ahead(x: relax.Expr) -> bool:
+    """Tell whether a product can read a left operand as bfloat16.
+
+    Its rows must be whole words of a cache line, as no more is copied of them.
+    """
+    length = constant_value(x.ty.shape[-1])
+    return length is not None and length % _ROUNDED_TOGETHER == 0
+
+
 @mutator
 class _Packer(PyExprMutator):
     def __init__(self, module: tvm.IRModule, panels: Panels, function: relax.Function) -> None:
         super().__init__(module)
+        self.module = module
         self.panels, self.weights = panels, set(parameter_values(function))
         self.bound = dict(relax.analysis.get_var2val(function))
         self.readers = Counter(
@@ -63,10 +87,9 @@ class _Packer(PyExprMutator):
         """Rewrite one call, if it multiplies by a weight that is worth packing."""
         if not self._is_product_with_weight(call):
             return super().visit_call_(call)
-        is_rounded = self.panels.bfloat16 and self._joins_its_maker(call.args[0])
-        x, weight = (self.visit_expr(argument) for argument in call.args)
-        if is_rounded:
-            x = layout.round_operand(self.builder_, x)
+        x, weight = call.args
+        x = self._rounded(x) if self.panels.bfloat16 else self.visit_expr(x)
+        weight = self.visit_expr(weight)
         columns = int(call.args[1].ty.shape[1])
         if not self.panels.int8:
             packed = layout.pack(self.builder_, weight, self.panels)
@@ -76,18 +99,46 @@ class _Packer(PyExprMutator):
         sums = layout.matmul(self.builder_, x, packed, columns, self.panels)
         return self.builder_.emit(relax.op.multiply(sums, scale))
 
-    def _joins_its_maker(self, x: relax.Expr) -> bool:
-        """Tell whether rounding `x` joins the loops that compute it: a product's, or a move's.
+    def _rounded(self, x: relax.Expr) -> relax.Expr:
+        """Return a left operand rounded ahead if it is already, or that joins its maker.
 
-        Its rows must be whole words of a cache line, as no more is copied of them.
+        What a norm made is rounded before it is moved about, and not behind: half as much moves.
         """
-        length = constant_value(x.ty.shape[-1])
-        if length is None or length % _ROUNDED_TOGETHER:
+        moves, made = [], x
+        while self.readers[made] == 1 and operator_name(self.bound.get(made)) in _MOVES:
+            moves.append(self.bound[made])
+            made = moves[-1].args[0]
+        narrow = self._before_widening(made)
+        if narrow is not None:
+            result = self.visit_expr(narrow)
+        elif not self._joins_its_maker(x):
+            return self.visit_expr(x)
+        elif operator_name(self.bound.get(made)) != _NORM or self.readers[made] != 1:
+            return layout.round_operand(self.builder_, self.visit_expr(x))
+        else:
+            result = layout.round_operand(self.builder_, self.visit_expr(made))
+        for move in reversed(moves):
+            others = [self.visit_expr(argument) for argument in move.args[1:]]
+            moved = relax.Call(move.op, [result, *others], move.attrs)
+            result = self.builder_.emit(moved)
+        return result
+
+    def _before_widening(self, x: relax.Expr) -> relax.Expr | None:
+        """Return the bfloat16 that a value is, None if it is anything else."""
+        call = self.bound.get(x)
+        if operator_name(call) != "relax.call_tir":
+            return None
+        widens = layout.WIDENS in (self.module[call.args[0]].attrs or {})
+        return call.args[1].fields[0] if widens else None
+
+    def _joins_its_maker(self, x: relax.Expr) -> bool:
+        """Tell whether rounding `x` joins what computes it: a product, a norm or a move."""
+        if not can_be_rounded_ahead(x):
             return False
         while isinstance(x, relax.Var) and self.readers[x] == 1:
             value = self.bound.get(x)
             name = operator_name(value)
-            if name == PERMUTE or self._is_product_with_weight(value):
+            if name in (PERMUTE, _NORM) or self._is_product_with_weight(value):
                 return True
             if name not in _JOINED:
                 return False
@@ -95,14 +146,4 @@ class _Packer(PyExprMutator):
         return False
 
     def _is_product_with_weight(self, call: relax.Expr | None) -> bool:
-        if (
-            not isinstance(call, relax.Call)
-            or call.op != tvm.ir.Op.get("relax.matmul")
-            or call.args[1] not in self.weights
-        ):
-            return False
-        x, weight = call.args[0].ty, call.args[1].ty
-        if x.ndim < 2 or weight.ndim != 2 or str(x.dtype) != "float32":
-            return False
-        rows, columns = (int(extent) for extent in weight.shape)
-        return rows >= _FEWEST_ROWS and columns >= _FEWEST_COLUMNS
+        return is_product_with_weight(call, self.weights)

@@ -19,10 +19,11 @@ import tvm
 from tvm import relax, te, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.bfloat16 import dot_pair, pack_pair, rounded
+from sam_tvm.kernels.bfloat16 import dot_pair, pack_pair, rounded, widened
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.target_features import computes_bfloat16, panel_width, vector_unit
 
+WIDENS = "sam_tvm.widens"  # attribute of functions that return bfloat16 as float32
 _FUSES_ELEMENTWISE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise readers join the product
 
 
@@ -148,6 +149,18 @@ def round_call(builder: relax.BlockBuilder, x: relax.Expr) -> relax.Call:
         return te.compute(x.shape, lambda *at: rounded(x(*at)), name="rounded")
 
     return builder.call_te(compute, x, primfunc_name_hint="round")
+
+
+def widen_call(builder: relax.BlockBuilder, x: relax.Expr) -> relax.Call:
+    """Return the call that makes float32 of uint16 that hold bfloat16.
+
+    A product with a packed weight reads what is widened instead.
+    """
+
+    def compute(x: te.Tensor) -> te.Tensor:
+        return te.compute(x.shape, lambda *at: widened(x(*at)), name="widened")
+
+    return builder.call_te(compute, x, primfunc_name_hint="widen", primfunc_attrs={WIDENS: True})
 
 
 def matmul(

@@ -44,7 +44,7 @@ def attention_function(
     Args:
         attention: what to compute.
         shapes: of the tensors that its operands refer to, the output last.
-        dtypes: of them: float32, or uint16 that hold bfloat16; the output is float32.
+        dtypes: of them: float32, or uint16 that hold bfloat16.
         sizes: symbolic sizes, which are parameters between the inputs and the output.
         unit: the target's vector unit.
         bfloat16: whether to multiply pairs of bfloat16; needs AVX512-BF16.

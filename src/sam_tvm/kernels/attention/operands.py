@@ -34,6 +34,7 @@ class Site:
         sizes: the problem's variables.
         tensors: the tensors that the kernel reads; float32, or uint16 that hold bfloat16.
         values: what the variables stand for at the call.
+        written: float32, or uint16 for a result that is rounded to bfloat16.
 
     """
 
@@ -42,6 +43,7 @@ class Site:
     sizes: list[Var]
     tensors: list[relax.Expr]
     values: list[Var]
+    written: str = "float32"
 
     @property
     def key(self) -> str:
@@ -51,7 +53,7 @@ class Site:
     @property
     def dtypes(self) -> list[str]:
         """Types of what the kernel reads, and of what it writes."""
-        return [*(str(tensor.ty.dtype) for tensor in self.tensors), "float32"]
+        return [*(str(tensor.ty.dtype) for tensor in self.tensors), self.written]
 
 
 def is_supported(call: relax.Call) -> bool:

@@ -10,7 +10,7 @@ from tvm import relax, sym
 
 from sam_tvm.kernels.attention.kernel import RULE, attention_function
 from sam_tvm.kernels.attention.operands import OPERATORS, Site, describe, is_supported
-from sam_tvm.kernels.attention.rounding import rounded_operands
+from sam_tvm.kernels.attention.rounding import rounded_operands, rounded_results
 from sam_tvm.kernels.attention.views import (
     View,
     has_shape,
@@ -20,7 +20,7 @@ from sam_tvm.kernels.attention.views import (
     place_in,
     whole,
 )
-from sam_tvm.kernels.panels import panels_for, round_call
+from sam_tvm.kernels.panels import panels_for, round_call, widen_call
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 
@@ -64,6 +64,7 @@ class _Placer:
         self._analyzer = sym.Analyzer()
         self._kernels: dict[str, tvm.ir.GlobalVar] = {}
         self._rounded: dict[relax.Var, relax.Var] = {}
+        self._multiplied: set[relax.Var] = set()
 
     def rewrite(self, function: relax.Function) -> relax.Function | None:
         """Return the function with its attentions replaced, None if there are none."""
@@ -76,6 +77,7 @@ class _Placer:
         for binding in bindings:
             readers.update(relax.analysis.free_vars(binding.value))
         if self._bfloat16:
+            self._multiplied = rounded_results(function)
             operands = rounded_operands(function, self._builder.get())
             self._rounded = {
                 var: relax.DataflowVar(f"{var.name}_rounded", self._round(var).ty)
@@ -112,7 +114,7 @@ class _Placer:
             site = describe(call, view, values, self._analyzer)
             tensors = [self._rounded.get(tensor, tensor) for tensor in site.tensors]
             site = replace(site, tensors=tensors)
-            bindings.append(relax.VarBinding(result, self._call(site, result)))
+            bindings += self._written(site, result)
         return type(block)(bindings)
 
     def _result(
@@ -146,12 +148,22 @@ class _Placer:
         """Return the call that rounds a variable, which joins the product before it."""
         return self._builder.normalize(round_call(self._builder, var))
 
-    def _call(self, site: Site, result: relax.Var) -> relax.Expr:
+    def _written(self, site: Site, result: relax.Var) -> list[relax.Binding]:
+        """Return what binds an attention's result; products read it as bfloat16."""
+        if result not in self._multiplied or not isinstance(result, relax.DataflowVar):
+            return [relax.VarBinding(result, self._call(site, result.ty))]
+        kind = relax.TensorType(result.ty.shape, "uint16")
+        narrow = relax.DataflowVar(f"{result.name}_narrow", kind)
+        call = self._call(replace(site, written="uint16"), kind)
+        wide = self._builder.normalize(widen_call(self._builder, narrow))
+        return [relax.VarBinding(narrow, call), relax.VarBinding(result, wide)]
+
+    def _call(self, site: Site, kind: relax.TensorType) -> relax.Expr:
         if site.key not in self._kernels:
             function = attention_function(
                 site.attention, site.shapes, site.dtypes, site.sizes, self._unit, self._bfloat16
             )
             self._kernels[site.key] = self._builder.add_func(function, RULE)
         kernel = self._kernels[site.key]
-        call = relax.call_tir(kernel, [*site.tensors, *site.values], result.ty)
+        call = relax.call_tir(kernel, [*site.tensors, *site.values], kind)
         return self._builder.normalize(call)

@@ -10,7 +10,7 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.instructions import TILE, spread
 from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
-from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair, widened
+from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair, round_pairs, widened
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import UNROLLED
@@ -148,6 +148,18 @@ class Plan:
     def load(self, operand: Operand, at: Expr) -> Expr:
         """Read a vector of an operand."""
         return self.read(operand, at, self.tile.lanes)
+
+    def store(self, operand: Operand, value: Expr, at: Expr, lanes: int) -> tirx.Stmt:
+        """Write a vector to an operand's buffer from a place on, or one element."""
+        buffer = self.buffers[operand.argument]
+        if buffer.dtype == "uint16":
+            value = self._rounded(value, lanes)
+        return Lanes(lanes).store(buffer, value, at)
+
+    def _rounded(self, value: Expr, lanes: int) -> Expr:
+        if lanes == 1:
+            return tirx.Cast("uint16", round_pair(value, value) & tirx.const(0xFFFF, "uint32"))
+        return tirx.reinterpret(f"uint16x{lanes}", round_pairs(value))
 
     def element(self, operand: Operand, position: tuple[Expr | int, ...]) -> Expr:
         """Read one element of an operand."""

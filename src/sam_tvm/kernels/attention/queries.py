@@ -146,7 +146,6 @@ def store_output(
 def _store_vector(plan: Plan, sums: Var, at: Expr, factor: Expr, rows: list[Expr]) -> tirx.Stmt:
     """Write one vector of queries, whose rows in the output begin at `rows`."""
     a, lanes, width = plan.attention, plan.lanes, plan.tile.width
-    target = plan.buffers[a.output.argument]
     squares = a.value_depth // lanes.count if a.output.has_vectors else 0
     done = squares * lanes.count
 
@@ -155,7 +154,7 @@ def _store_vector(plan: Plan, sums: Var, at: Expr, factor: Expr, rows: list[Expr
         places = [at + (s * lanes.count + i) * width for i in range(lanes.count)]
         loaded = [code.name("sum", lanes.load(sums, place) * factor) for place in places]
         for row, column in zip(rows, transpose(code, loaded), strict=True):
-            code.add(lanes.store(target, column, row + s * lanes.count))
+            code.add(plan.store(a.output, column, row + s * lanes.count, lanes.count))
         return code.body()
 
     def rest(c: Expr) -> tirx.Stmt:
@@ -165,7 +164,7 @@ def _store_vector(plan: Plan, sums: Var, at: Expr, factor: Expr, rows: list[Expr
         for r, row in enumerate(rows):
             value = tirx.BufferLoad(sums, [here + r])
             to = row + (c + done) * a.output.strides[-1]
-            code.add(tirx.BufferStore(target, value, [to]))
+            code.add(plan.store(a.output, value, to, lanes=1))
         return code.body()
 
     statements = []

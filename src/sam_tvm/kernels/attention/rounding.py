@@ -1,4 +1,4 @@
-"""Operands that a product stores as bfloat16 for attention, which would round them when it reads.
+"""What is stored as bfloat16 since whoever reads it would round it: operands, and results.
 
 Half as much is written and read. Queries are scaled before they are rounded: those that come from a
 product of their own, and not from one with keys and values, stay float32.
@@ -13,6 +13,8 @@ from sam_tvm.kernels.attention.operands import OPERATORS, is_supported
 from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.attention.views import name_of
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS
+from sam_tvm.kernels.packing import can_be_rounded_ahead, is_product_with_weight
+from sam_tvm.kernels.parameters import parameter_values
 
 _KEYS_AND_VALUES, _BIAS = (1, 2), 3
 
@@ -24,6 +26,23 @@ def rounded_operands(function: relax.Function, module: tvm.IRModule) -> set[rela
         var
         for var in readers.values
         if _is_product(var, readers, module) and _attention_reads(var, readers)
+    }
+
+
+def rounded_results(function: relax.Function) -> set[relax.Var]:
+    """Return what products with a weight alone read, from where they can read bfloat16."""
+    if "num_input" not in (function.attrs or {}):
+        return set()
+    readers, weights = Readers(function), set(parameter_values(function))
+
+    def is_product(var: relax.Var, reader: relax.Var | None) -> bool:
+        call = None if reader is None else readers.values[reader]
+        return is_product_with_weight(call, weights) and can_be_rounded_ahead(var)
+
+    return {
+        var
+        for var in readers.values
+        if readers.of(var) and all(is_product(*end) for end in readers.ends(var))
     }
 
 
