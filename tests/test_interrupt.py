@@ -137,6 +137,24 @@ def test_a_worker_ends_quietly_with_an_interrupted_run(tmp_path, monkeypatch, ca
     assert capfd.readouterr().err == ""
 
 
+def test_a_worker_ends_with_a_run_that_is_terminated(tmp_path, monkeypatch, capfd):
+    """`kill` reaches the run alone, and not its workers."""
+    (tmp_path / "sleeping_worker.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.chdir(tmp_path)
+
+    def terminate():
+        wait_for((tmp_path / "ready").exists)
+        psutil.Process().send_signal(signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    assert run(lambda: run_workers([WorkerCall("sleeping_worker", {})], 1)) == 2
+    thread.join()
+    assert (tmp_path / "ended").exists()
+    assert capfd.readouterr().err == "interrupted\n"
+
+
 def test_cases_of_an_interrupted_reference_are_not_taken_for_former_ones(copied, monkeypatch):
     """The worker had other weights, and has overwritten some cases."""
     job = copied("reference")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from sam_tvm.interrupts import delivered
+from sam_tvm.interrupts import delivered, terminations
 from sam_tvm.runtime.errors import UserError
 
 FAILED = 1
@@ -49,8 +49,8 @@ def run(main: Callable[[], int]) -> int:
 
     Returns:
         What `main` returns; 2 for bad input, for what the system refuses (no permission, a full
-        disk, no memory) and for an interrupt; 141, without a word, where whoever reads the output
-        has left (``| head``). Other exceptions are defects and pass through.
+        disk, no memory) and for an interrupt or SIGTERM; 141, without a word, where whoever reads
+        the output has left (``| head``). Other exceptions are defects and pass through.
 
     """
     try:
@@ -65,7 +65,7 @@ def run(main: Callable[[], int]) -> int:
 
 def _run(main: Callable[[], int]) -> int:
     try:
-        with delivered():
+        with delivered(), terminations():
             return main()
     except UserError as error:
         message = f"error: {_one_line(str(error))}"

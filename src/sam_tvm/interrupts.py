@@ -50,3 +50,19 @@ def delivered(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
         sys.unraisablehook = former
         for timer in again:
             timer.cancel()
+
+
+@contextmanager
+def terminations() -> Iterator[None]:
+    """Let SIGTERM, which ``kill`` and whoever stops a container send, be an interrupt.
+
+    A process that dies of it leaves its workers at work and its temporary files behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
