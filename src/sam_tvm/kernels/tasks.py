@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tvm import sym, tirx
-from tvm.ir import Var
+from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.expressions import constant_value, divide_up, integer, substitute
 from sam_tvm.kernels.layout import FlatStage
+from sam_tvm.kernels.loops import named
 from sam_tvm.kernels.program import Axis, bind_axes
+from sam_tvm.kernels.vectors import Code, Lanes
 
 _SERIAL_WORK = 1 << 13  # operations below which starting threads costs more than it saves
 TASKS = 32  # iterations a parallel loop should have
@@ -74,3 +76,29 @@ def _cut_last(stage: FlatStage, chunk: int, analyzer: sym.Analyzer) -> FlatStage
     point = {axis.var: outer.var * chunk + inner.var}
     stage = stage.rewrite(lambda e: substitute(e, point))
     return replace(stage, spatial=(*stage.spatial[:-1], outer, inner))
+
+
+def even_blocks(
+    height: Expr, most: int, strip: int, statements: list[tirx.Stmt], analyzer: sym.Analyzer
+) -> tuple[Expr, Expr]:
+    """Return the rows of a block, and how many blocks there are, of a height that is not known.
+
+    Blocks are as equal as whole strips can be, and as many for each of two threads or four.
+
+    Args:
+        height: rows of all blocks, int64.
+        most: rows of a block, a multiple of `strip`.
+        strip: rows that are computed together.
+        statements: take what has to be computed first.
+        analyzer: knows the sizes.
+
+    """
+    fewest = named("fewest", divide_up(height, most), statements, analyzer)
+    even = divide_up(fewest, 2) * 2
+    wanted = named("wanted", tirx.Select(fewest > 1, even, fewest), statements, analyzer)
+    strips = divide_up(divide_up(height, wanted), strip)
+    # Not named: TVM's passes get lost in products of two bindings.
+    code = Code(Lanes(1))
+    rows = code.bind("block_rows", strips * strip)
+    statements += code.statements
+    return rows, named("row_blocks", divide_up(height, rows), statements, analyzer)

@@ -19,6 +19,7 @@ from sam_tvm.kernels.loops import loop, named, parallel, sequence
 from sam_tvm.kernels.operands import PackedX
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.row_block import RowBlock
+from sam_tvm.kernels.tasks import even_blocks
 from sam_tvm.kernels.tiling import Tiling, column_splits
 
 
@@ -42,7 +43,7 @@ def emit_contraction(contraction: Contraction, tiling: Tiling, analyzer: sym.Ana
     def bind(name: str, value: Expr) -> Expr:
         return named(name, value, statements, analyzer)
 
-    row_blocks = analyzer.simplify(divide_up(block.height, _int(tiling.block_rows)))
+    per_block, row_blocks = _row_blocks(block, statements)
     row_block = Axis(Var("row_block", "int64"), row_blocks, False)
     row_tasks = bind("row_tasks", product([a.extent for a in contraction.outer]) * row_blocks)
     tiles = bind("all_tiles", product([a.extent for a in contraction.columns]) * block.tiles)
@@ -51,25 +52,37 @@ def emit_contraction(contraction: Contraction, tiling: Tiling, analyzer: sym.Ana
     split = Axis(Var("split", "int64"), bind("parts", divide_up(tiles, per_task)), False)
     if isinstance(block.x, PackedX):
         statements += block.x.pack()
-    task = _task(block, row_block.var, split.var * per_task, per_task, tiles)
+    rows = row_block.var * per_block, per_block
+    task = _task(block, rows, split.var * per_task, per_task, tiles)
     statements.append(parallel([*contraction.outer, row_block, split], task))
     body = sequence(statements)
     is_paired = contraction.panels is not None and contraction.panels.pairs
     return import_instructions(body) if is_paired else body
 
 
-def _task(block: RowBlock, row_block: Expr, begin: Expr, count: Expr, tiles: Expr) -> tirx.Stmt:
-    """Return one block of rows by `count` of all `tiles`, from `begin` on, unless they end."""
+def _row_blocks(block: RowBlock, statements: list[tirx.Stmt]) -> tuple[Expr, Expr]:
+    """Return the rows of a block, and how many blocks there are."""
+    most = block.t.block_rows
+    if constant_value(block.height) is not None:
+        return _int(most), block.analyzer.simplify(divide_up(block.height, _int(most)))
+    return even_blocks(block.height, most, block.t.rows, statements, block.analyzer)
+
+
+def _task(
+    block: RowBlock, at: tuple[Expr, Expr], begin: Expr, count: Expr, tiles: Expr
+) -> tirx.Stmt:
+    """Return one block of rows by `count` of all `tiles`, from `begin` on, unless they end.
+
+    `at` is the block's first row and how many rows a block has, unless they end.
+    """
     statements: list[tirx.Stmt] = [*block.allocation]
 
     def bind(name: str, value: Expr) -> Expr:
         return named(name, value, statements, block.analyzer)
 
-    most = _int(block.t.block_rows)
-    first = bind("first_row", row_block * most)
-    rows = most
-    if not _divides(most, block.height):
-        rows = bind("rows", tirx.min(most, block.height - first))
+    first, rows = bind("first_row", at[0]), at[1]
+    if not _divides(rows, block.height):
+        rows = bind("rows", tirx.min(rows, block.height - first))
     begin = bind("begin", begin)
     if not _divides(count, tiles):
         count = bind("count", tirx.min(count, tiles - begin))

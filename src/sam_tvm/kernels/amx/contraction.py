@@ -32,7 +32,7 @@ from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.stores import store_sums, streamed_lanes
 from sam_tvm.kernels.streaming import end_of_stream, stream
-from sam_tvm.kernels.vectors import Code, Lanes
+from sam_tvm.kernels.tasks import even_blocks
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
@@ -81,21 +81,12 @@ class TileProduct:
     def _row_blocks(self, statements: list[tirx.Stmt]) -> tuple[Expr, Expr]:
         """Return the rows of a block, and how many blocks there are.
 
-        If the height is known, the blocks' memory was chosen for it, and they are as large; else
-        they are as equal as whole strips can be, and as many for each of two threads or four.
+        If the height is known, the blocks' memory was chosen for it, and they are as large.
         """
         if constant_value(self.height) is not None:
             rows: Expr = _int(self.b.rows)
             return rows, self.analyzer.simplify(divide_up(self.height, rows))
-        fewest = self._named("fewest", divide_up(self.height, _int(self.b.rows)), statements)
-        even = divide_up(fewest, _int(2)) * 2
-        wanted = self._named("wanted", tirx.Select(fewest > 1, even, fewest), statements)
-        strips = divide_up(divide_up(self.height, wanted), _int(BLOCK))
-        # Not named: TVM's passes get lost in products of two bindings.
-        code = Code(Lanes(1))
-        rows = code.bind("block_rows", strips * BLOCK)
-        statements += code.statements
-        return rows, self._named("row_blocks", divide_up(self.height, rows), statements)
+        return even_blocks(self.height, self.b.rows, BLOCK, statements, self.analyzer)
 
     def _task(self, block: tuple[Expr, Expr], begin: Expr, per_task: Expr) -> tirx.Stmt:
         b = self.b
