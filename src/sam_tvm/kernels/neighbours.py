@@ -2,7 +2,7 @@
 
 Columns are taken in pairs of vectors, `reach` columns each, and lane by lane the two are each
 other's neighbours. A rotary embedding whose pairs of channels were arranged like that
-(`rotations.py`) turns them without moving anything across lanes, while both sums are in the cache.
+(`rotary/`) turns them without moving anything across lanes, while both sums are in the cache.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from sam_tvm.kernels.expressions import constant_value, divide_up, integer, subs
 from sam_tvm.kernels.layout import FlatStage
 from sam_tvm.kernels.loops import named
 from sam_tvm.kernels.program import Axis, bind_axes
-from sam_tvm.kernels.vectors import Code, Lanes
+from sam_tvm.kernels.vectors import Code, Lanes, index
 
 _SERIAL_WORK = 1 << 13  # operations below which starting threads costs more than it saves
 TASKS = 32  # iterations a parallel loop should have
@@ -78,21 +78,24 @@ def _cut_last(stage: FlatStage, chunk: int, analyzer: sym.Analyzer) -> FlatStage
     return replace(stage, spatial=(*stage.spatial[:-1], outer, inner))
 
 
-def even_blocks(
+def row_blocks(
     height: Expr, most: int, strip: int, statements: list[tirx.Stmt], analyzer: sym.Analyzer
 ) -> tuple[Expr, Expr]:
-    """Return the rows of a block, and how many blocks there are, of a height that is not known.
+    """Return the rows of a block, and how many blocks there are.
 
-    Blocks are as equal as whole strips can be, and as many for each of two threads or four.
+    If the height is known, `most` was chosen for it, and blocks are as large; else they are as
+    equal as whole strips can be, and as many for each of two threads or four.
 
     Args:
         height: rows of all blocks, int64.
-        most: rows of a block, a multiple of `strip`.
+        most: rows of a block, a multiple of `strip` if the height is not known.
         strip: rows that are computed together.
         statements: take what has to be computed first.
         analyzer: knows the sizes.
 
     """
+    if constant_value(height) is not None:
+        return index(most), analyzer.simplify(divide_up(height, most))
     fewest = named("fewest", divide_up(height, most), statements, analyzer)
     even = divide_up(fewest, 2) * 2
     wanted = named("wanted", tirx.Select(fewest > 1, even, fewest), statements, analyzer)

@@ -19,7 +19,7 @@ from sam_tvm.kernels.loops import loop, named, parallel, sequence
 from sam_tvm.kernels.operands import PackedX
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.row_block import RowBlock
-from sam_tvm.kernels.tasks import even_blocks
+from sam_tvm.kernels.tasks import row_blocks
 from sam_tvm.kernels.tiling import Tiling, column_splits
 
 
@@ -43,9 +43,10 @@ def emit_contraction(contraction: Contraction, tiling: Tiling, analyzer: sym.Ana
     def bind(name: str, value: Expr) -> Expr:
         return named(name, value, statements, analyzer)
 
-    per_block, row_blocks = _row_blocks(block, statements)
-    row_block = Axis(Var("row_block", "int64"), row_blocks, False)
-    row_tasks = bind("row_tasks", product([a.extent for a in contraction.outer]) * row_blocks)
+    sizes = block.height, tiling.block_rows, tiling.rows
+    per_block, count = row_blocks(*sizes, statements, analyzer)
+    row_block = Axis(Var("row_block", "int64"), count, False)
+    row_tasks = bind("row_tasks", product([a.extent for a in contraction.outer]) * count)
     tiles = bind("all_tiles", product([a.extent for a in contraction.columns]) * block.tiles)
     splits = bind("splits", column_splits(row_tasks, tiles, block.y.is_copy))
     per_task = bind("per_task", divide_up(tiles, splits))
@@ -58,14 +59,6 @@ def emit_contraction(contraction: Contraction, tiling: Tiling, analyzer: sym.Ana
     body = sequence(statements)
     is_paired = contraction.panels is not None and contraction.panels.pairs
     return import_instructions(body) if is_paired else body
-
-
-def _row_blocks(block: RowBlock, statements: list[tirx.Stmt]) -> tuple[Expr, Expr]:
-    """Return the rows of a block, and how many blocks there are."""
-    most = block.t.block_rows
-    if constant_value(block.height) is not None:
-        return _int(most), block.analyzer.simplify(divide_up(block.height, _int(most)))
-    return even_blocks(block.height, most, block.t.rows, statements, block.analyzer)
 
 
 def _task(

@@ -32,7 +32,7 @@ from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.stores import store_sums, streamed_lanes
 from sam_tvm.kernels.streaming import end_of_stream, stream
-from sam_tvm.kernels.tasks import even_blocks
+from sam_tvm.kernels.tasks import row_blocks
 
 _TASKS = 8
 _PANELS_PER_TASK = 2
@@ -61,9 +61,9 @@ class TileProduct:
     def emit(self) -> tirx.Stmt:
         """Return the statements."""
         statements: list[tirx.Stmt] = [tiles.permit(), *self.x.statements]
-        per_block, row_blocks = self._row_blocks(statements)
-        row_block = Axis(Var("row_block", "int64"), row_blocks, False)
-        row_tasks = product([a.extent for a in self.c.outer]) * row_blocks
+        per_block, count = row_blocks(self.height, self.b.rows, BLOCK, statements, self.analyzer)
+        row_block = Axis(Var("row_block", "int64"), count, False)
+        row_tasks = product([a.extent for a in self.c.outer]) * count
         row_tasks = self._named("row_tasks", row_tasks, statements)
         wanted = divide(row_tasks + (_TASKS - 1), row_tasks)
         if self.b.most_panels is not None:
@@ -77,16 +77,6 @@ class TileProduct:
         task = self._task(block, split.var * per_task, per_task)
         statements.append(parallel([*self.c.outer, row_block, split], task))
         return import_tiles(sequence(statements))
-
-    def _row_blocks(self, statements: list[tirx.Stmt]) -> tuple[Expr, Expr]:
-        """Return the rows of a block, and how many blocks there are.
-
-        If the height is known, the blocks' memory was chosen for it, and they are as large.
-        """
-        if constant_value(self.height) is not None:
-            rows: Expr = _int(self.b.rows)
-            return rows, self.analyzer.simplify(divide_up(self.height, rows))
-        return even_blocks(self.height, self.b.rows, BLOCK, statements, self.analyzer)
 
     def _task(self, block: tuple[Expr, Expr], begin: Expr, per_task: Expr) -> tirx.Stmt:
         b = self.b

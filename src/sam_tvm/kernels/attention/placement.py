@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import tvm
@@ -10,6 +9,7 @@ from tvm import relax, sym
 
 from sam_tvm.kernels.attention.kernel import RULE, attention_function
 from sam_tvm.kernels.attention.operands import OPERATORS, Site, describe, is_supported
+from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.attention.rounding import rounded_operands, rounded_results
 from sam_tvm.kernels.attention.views import (
     View,
@@ -69,22 +69,18 @@ class _Placer:
     def rewrite(self, function: relax.Function) -> relax.Function | None:
         """Return the function with its attentions replaced, None if there are none."""
         blocks = list(function.body.blocks)
-        bindings = [binding for block in blocks for binding in block.bindings]
-        values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
-        if not any(name_of(value) in OPERATORS for value in values.values()):
+        readers = Readers(function)
+        if not any(name_of(value) in OPERATORS for value in readers.values.values()):
             return None
-        readers: Counter[relax.Var] = Counter(relax.analysis.free_vars(function.body.body))
-        for binding in bindings:
-            readers.update(relax.analysis.free_vars(binding.value))
         if self._bfloat16:
-            self._multiplied = rounded_results(function)
-            operands = rounded_operands(function, self._builder.get())
+            self._multiplied = rounded_results(readers, function)
+            operands = rounded_operands(readers, self._builder.get())
             self._rounded = {
                 var: relax.DataflowVar(f"{var.name}_rounded", self._round(var).ty)
                 for var in operands
                 if isinstance(var, relax.DataflowVar)
             }
-        blocks = [self._rewrite_block(block, values, readers) for block in blocks]
+        blocks = [self._rewrite_block(block, readers) for block in blocks]
         body = relax.SeqExpr(blocks, function.body.body)
         changed = relax.Function(
             function.params, body, function.ret_ty, function.is_pure, function.attrs
@@ -94,8 +90,7 @@ class _Placer:
     def _rewrite_block(
         self,
         block: relax.BindingBlock,
-        values: dict[relax.Var, relax.Expr],
-        readers: Counter[relax.Var],
+        readers: Readers,
     ) -> relax.BindingBlock:
         bindings: list[relax.Binding] = []
         moved: set[relax.Var] = set()
@@ -111,14 +106,14 @@ class _Placer:
                 continue
             result, view, skipped = self._result(binding.var, block, readers)
             moved |= skipped
-            site = describe(call, view, values, self._analyzer)
+            site = describe(call, view, readers.values, self._analyzer)
             tensors = [self._rounded.get(tensor, tensor) for tensor in site.tensors]
             site = replace(site, tensors=tensors)
             bindings += self._written(site, result)
         return type(block)(bindings)
 
     def _result(
-        self, var: relax.Var, block: relax.BindingBlock, readers: Counter[relax.Var]
+        self, var: relax.Var, block: relax.BindingBlock, readers: Readers
     ) -> tuple[relax.Var, View, set[relax.Var]]:
         """Return the variable to write, the attention's place in it, and bindings to leave out.
 
@@ -128,7 +123,7 @@ class _Placer:
         found = var, whole(var), set()
         steps: list[relax.Call] = []
         passed: set[relax.Var] = set()
-        while readers[var] == 1:
+        while len(readers.of(var)) == 1 and var not in readers.results:
             following = [
                 b
                 for b in block.bindings

@@ -19,9 +19,8 @@ from sam_tvm.kernels.parameters import parameter_values
 _KEYS_AND_VALUES, _BIAS = (1, 2), 3
 
 
-def rounded_operands(function: relax.Function, module: tvm.IRModule) -> set[relax.Var]:
+def rounded_operands(readers: Readers, module: tvm.IRModule) -> set[relax.Var]:
     """Return the results of products that attention alone reads, among them keys or values."""
-    readers = Readers(function)
     return {
         var
         for var in readers.values
@@ -29,11 +28,11 @@ def rounded_operands(function: relax.Function, module: tvm.IRModule) -> set[rela
     }
 
 
-def rounded_results(function: relax.Function) -> set[relax.Var]:
+def rounded_results(readers: Readers, function: relax.Function) -> set[relax.Var]:
     """Return what products with a weight alone read, from where they can read bfloat16."""
     if "num_input" not in (function.attrs or {}):
         return set()
-    readers, weights = Readers(function), set(parameter_values(function))
+    weights = set(parameter_values(function))
 
     def is_product(var: relax.Var, reader: relax.Var | None) -> bool:
         call = None if reader is None else readers.values[reader]

@@ -6,17 +6,16 @@ concat(expand_dims(a cos - b sin), expand_dims(a sin + b cos)) on a new last axi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import tvm_ffi
 from tvm import relax
 
+from sam_tvm.kernels.attention.views import Bindings
 from sam_tvm.kernels.channels_last import operator_name
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import shape_of
+from sam_tvm.kernels.movement import same_shape, shape_of
 
-Values = Mapping[relax.Var, relax.Expr]
 _CONCAT, _EXPAND = "relax.concat", "relax.expand_dims"
 _ADD, _SUBTRACT, _MULTIPLY = "relax.add", "relax.subtract", "relax.multiply"
 
@@ -41,7 +40,7 @@ class Rotation:
     inner: frozenset[relax.Var]
 
 
-def find_rotation(result: relax.Var, values: Values) -> Rotation | None:
+def find_rotation(result: relax.Var, values: Bindings) -> Rotation | None:
     """Return the rotary embedding whose pairs a variable holds, None if it holds anything else."""
     call = values[result]
     if operator_name(call) != _CONCAT or call.attrs.axis is None:
@@ -66,18 +65,19 @@ def find_rotation(result: relax.Var, values: Values) -> Rotation | None:
     named += both
     (first, second), (third, fourth) = (found for _, found in factors)
     named += [var for products, _ in factors for var in products]
+    shape = shape_of(both[0])
     for real, cosines in _orders(first):
         for imaginary, sines in _orders(second):
             wanted = ({real, sines}, {imaginary, cosines})
             crosswise = (set(third), set(fourth)) in (wanted, wanted[::-1])
-            turned = (_same_shape(var, both[0]) for var in (real, imaginary))
+            turned = (same_shape(shape_of(var), shape) for var in (real, imaginary))
             if crosswise and all(turned) and _is_table(cosines) and _is_table(sines):
                 inner = frozenset(named)
                 return Rotation(result, real, imaginary, cosines, sines, inner)
     return None
 
 
-def _without_last_axis(part: relax.Expr, values: Values) -> relax.Var | None:
+def _without_last_axis(part: relax.Expr, values: Bindings) -> relax.Var | None:
     """Return what gained a last axis of length 1."""
     call = values.get(part) if isinstance(part, relax.Var) else None
     if operator_name(call) != _EXPAND:
@@ -88,7 +88,7 @@ def _without_last_axis(part: relax.Expr, values: Values) -> relax.Var | None:
 
 
 def _products(
-    var: relax.Var, operator: str, values: Values
+    var: relax.Var, operator: str, values: Bindings
 ) -> tuple[list[relax.Var], list[tuple[relax.Var, relax.Var]]] | None:
     """Return both products that a sum or a difference is of, and the factors of each."""
     call = values.get(var)
@@ -108,10 +108,6 @@ def _products(
 def _orders(pair: tuple[relax.Var, relax.Var]) -> Iterator[tuple[relax.Var, relax.Var]]:
     yield pair
     yield pair[::-1]
-
-
-def _same_shape(var: relax.Var, other: relax.Var) -> bool:
-    return tvm_ffi.structural_equal(list(shape_of(var)), list(shape_of(other)))
 
 
 def _is_table(var: relax.Var) -> bool:

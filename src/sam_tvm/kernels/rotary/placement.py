@@ -17,7 +17,7 @@ from tvm.relax.expr_functor import mutator
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS, neighbour
 from sam_tvm.kernels.parameters import parameter_values
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
-from sam_tvm.kernels.rotary.sites import Site, Sites, product_of
+from sam_tvm.kernels.rotary.sites import Site, Sites
 from sam_tvm.kernels.target_features import vector_unit
 
 
@@ -38,16 +38,14 @@ class _Rewriter(Rewriter):
         self.lanes = lanes
         self.sites: dict[relax.Var, Site] = {}
         self.unturned: dict[relax.Var, relax.Var] = {}
-        self.parameters: set[relax.Var] = set()
         self.values: dict[relax.Var, relax.Expr] = {}
         self.again: dict[relax.Var, relax.Expr] = {}
         self.tables: dict[tuple, relax.Expr] = {}
 
     def visit_function_(self, function: relax.Function) -> relax.Function:
         """Look for sites first."""
-        self.parameters = set(parameter_values(function))
         self.values = dict(relax.analysis.get_var2val(function))
-        found = Sites(function, self.parameters, 2 * self.lanes).find()
+        found = Sites(function, set(parameter_values(function)), 2 * self.lanes).find()
         self.sites = {site.result: site for site in found}
         self.unturned = {var: before for site in found for var, before in site.unturned.items()}
         self.changed = bool(found)
@@ -66,7 +64,7 @@ class _Rewriter(Rewriter):
 
     def _turned(self, site: Site) -> relax.Expr:
         """Emit a product, its columns arranged, and the rotation of some of its heads."""
-        call, bias = product_of(site.result, self.values, self.parameters)
+        call, bias = site.product, site.bias
         x, weight = (self.visit_expr(argument) for argument in call.args)
         columns = int(call.args[1].ty.shape[1])
         order = relax.const(arranged(columns, site.depth, site.heads, self.lanes), "int64")

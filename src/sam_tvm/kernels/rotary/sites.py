@@ -10,10 +10,10 @@ from tvm import relax, sym
 
 from sam_tvm.kernels.attention.operands import OPERATORS
 from sam_tvm.kernels.attention.readers import Readers
-from sam_tvm.kernels.attention.views import View, has_shape, name_of, trace
+from sam_tvm.kernels.attention.views import Bindings, View, has_shape, name_of, trace
 from sam_tvm.kernels.channels_last import operator_name
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.rotary.pattern import Rotation, Values, find_rotation
+from sam_tvm.kernels.rotary.pattern import Rotation, find_rotation
 
 _QUERIES_AND_KEYS = (0, 1)
 
@@ -24,6 +24,8 @@ class Site:
 
     Attributes:
         result: its variable, (..., N) with rows that count positions fastest.
+        product: of activations and a weight.
+        bias: what is added, (N,), if anything.
         depth: channels of a head, D.
         heads: the numbers of the heads that are turned, of N / D.
         positions: L.
@@ -33,6 +35,8 @@ class Site:
     """
 
     result: relax.Var
+    product: relax.Call
+    bias: relax.Var | None
     depth: int
     heads: frozenset[int]
     positions: int
@@ -65,7 +69,7 @@ class Sites:
 
         """
         self._readers = Readers(function)
-        self._values = self._readers.values
+        self._values: Bindings = self._readers.values
         self._parameters, self._pair = parameters, pair
         self._analyzer = sym.Analyzer()
 
@@ -88,7 +92,7 @@ class Sites:
         )
         if real is None or imaginary is None or not real.base.same_as(imaginary.base):
             return None
-        if not self._is_product(real.base) or real.loops != imaginary.loops:
+        if self._product(real.base) is None or real.loops != imaginary.loops:
             return None
         positions, half = (constant_value(extent) for extent in rotation.cosines.ty.shape)
         *outer, rows, pairs = real.loops
@@ -109,9 +113,20 @@ class Sites:
         numbers = _positions(real.offset // depth, [(n, s // depth) for n, s in heads])
         return _Turned(rotation, real.base, unturned, depth, numbers)
 
-    def _is_product(self, var: relax.Var) -> bool:
-        """Tell whether a variable is a product with a weight, perhaps with a bias."""
-        return product_of(var, self._values, self._parameters) is not None
+    def _product(self, var: relax.Var) -> tuple[relax.Call, relax.Var | None] | None:
+        """Return the product with a weight that a variable is, and the bias added, if any."""
+        call, bias = self._values.get(var), None
+        if operator_name(call) == "relax.add":
+            biases = [a for a in call.args if a in self._parameters and a.ty.ndim == 1]
+            others = [a for a in call.args if a not in self._parameters]
+            if len(biases) != 1 or len(others) != 1:
+                return None
+            (bias,), call = biases, self._values.get(others[0])
+        if operator_name(call) != "relax.matmul" or call.args[1] not in self._parameters:
+            return None
+        x, weight = call.args[0].ty, call.args[1].ty
+        known = all(constant_value(extent) is not None for extent in x.shape)
+        return (call, bias) if known and weight.ndim == 2 and str(x.dtype) == "float32" else None
 
     def _pairs_before(self, rotation: Rotation, real: _Strides) -> relax.Var | None:
         """Return the variable that holds what is turned just as the result holds what was."""
@@ -151,8 +166,11 @@ class Sites:
             return None
         if not self._others_are_apart(source, group, heads):
             return None
+        product, bias = self._product(source)
         return Site(
             result=source,
+            product=product,
+            bias=bias,
             depth=group[0].depth,
             heads=heads,
             positions=constant_value(first.cosines.ty.shape[0]),
@@ -237,21 +255,3 @@ def _positions(first: int, loops: list[tuple[int, int]]) -> frozenset[int]:
     """Return the positions that loops (extent, stride) reach."""
     steps = [range(0, extent * stride, stride) if stride else (0,) for extent, stride in loops]
     return frozenset(first + sum(step) for step in combinations(*steps))
-
-
-def product_of(
-    var: relax.Var, values: Values, parameters: set[relax.Var]
-) -> tuple[relax.Call, relax.Var | None] | None:
-    """Return the product with a weight that a variable is, and the bias that is added, if any."""
-    call, bias = values.get(var), None
-    if operator_name(call) == "relax.add":
-        biases = [a for a in call.args if a in parameters and a.ty.ndim == 1]
-        others = [a for a in call.args if a not in parameters]
-        if len(biases) != 1 or len(others) != 1:
-            return None
-        (bias,), call = biases, values.get(others[0])
-    if operator_name(call) != "relax.matmul" or call.args[1] not in parameters:
-        return None
-    x, weight = call.args[0].ty, call.args[1].ty
-    known = all(constant_value(extent) is not None for extent in x.shape)
-    return (call, bias) if known and weight.ndim == 2 and str(x.dtype) == "float32" else None
