@@ -116,11 +116,17 @@ finally:
 """
 
 
-def test_a_worker_ends_quietly_with_an_interrupted_run(tmp_path, monkeypatch, capfd):
-    """A terminal interrupts both processes at once."""
+@pytest.fixture
+def sleeping(tmp_path, monkeypatch):
+    """The call of a worker that sleeps, and says in files when it begins and ends."""
     (tmp_path / "sleeping_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     monkeypatch.chdir(tmp_path)
+    return WorkerCall("sleeping_worker", {})
+
+
+def test_a_worker_ends_quietly_with_an_interrupted_run(sleeping, tmp_path, capfd):
+    """A terminal interrupts both processes at once."""
 
     def interrupt_both():
         wait_for((tmp_path / "ready").exists)
@@ -131,17 +137,14 @@ def test_a_worker_ends_quietly_with_an_interrupted_run(tmp_path, monkeypatch, ca
     thread = threading.Thread(target=interrupt_both)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        run_workers([WorkerCall("sleeping_worker", {})], 1)
+        run_workers([sleeping], 1)
     thread.join()
     assert (tmp_path / "ended").exists()
     assert capfd.readouterr().err == ""
 
 
-def test_a_worker_ends_with_a_run_that_is_terminated(tmp_path, monkeypatch, capfd):
+def test_a_worker_ends_with_a_run_that_is_terminated(sleeping, tmp_path, capfd):
     """`kill` reaches the run alone, and not its workers."""
-    (tmp_path / "sleeping_worker.py").write_text(WORKER)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
-    monkeypatch.chdir(tmp_path)
 
     def terminate():
         wait_for((tmp_path / "ready").exists)
@@ -149,7 +152,7 @@ def test_a_worker_ends_with_a_run_that_is_terminated(tmp_path, monkeypatch, capf
 
     thread = threading.Thread(target=terminate)
     thread.start()
-    assert run(lambda: run_workers([WorkerCall("sleeping_worker", {})], 1)) == 2
+    assert run(lambda: run_workers([sleeping], 1)) == 2
     thread.join()
     assert (tmp_path / "ended").exists()
     assert capfd.readouterr().err == "interrupted\n"
