@@ -122,3 +122,33 @@ def compiled(build: Callable[..., relax.Expr], *inputs, target=None) -> Compiled
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def turned(x, table):
+    """The pairs of x (..., L, D) times cos + i sin of a table (L, D / 2, 2)."""
+    op, emit = relax.op, relax.BlockBuilder.current().emit
+    *outer, depth = (int(extent) for extent in x.ty.shape)
+
+    def parts(tensor):
+        last = len(tensor.ty.shape) - 1
+        cut = [op.strided_slice(tensor, [last], [i], [i + 1]) for i in (0, 1)]
+        return [emit(op.squeeze(part, [last])) for part in cut]
+
+    (a, b), (cos, sin) = parts(emit(op.reshape(x, (*outer, depth // 2, 2)))), parts(table)
+    real = emit(op.subtract(emit(op.multiply(a, cos)), emit(op.multiply(b, sin))))
+    imaginary = emit(op.add(emit(op.multiply(a, sin)), emit(op.multiply(b, cos))))
+    both = [emit(op.expand_dims(part, -1)) for part in (real, imaginary)]
+    return emit(op.reshape(emit(op.concat(both, -1)), (*outer, depth)))
+
+
+def turned_exactly(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The same in float64."""
+    x, table = x.astype("float64"), table.astype("float64")
+    numbers = (x[..., ::2] + 1j * x[..., 1::2]) * (table[..., 0] + 1j * table[..., 1])
+    return np.stack([numbers.real, numbers.imag], -1).reshape(x.shape)
+
+
+def rotations(length: int, depth: int, seed: int = 0) -> np.ndarray:
+    """A table of unit complex numbers, (L, D / 2, 2)."""
+    angles = np.random.default_rng(seed).uniform(0, 6, (length, depth // 2))
+    return np.stack([np.cos(angles), np.sin(angles)], -1).astype("float32")

@@ -14,7 +14,7 @@ from attention_reference import exact
 
 from sam_tvm.kernels import attention, packing
 from sam_tvm.kernels.panels import panels_for
-from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
+from sam_tvm.kernels.target_features import computes_bfloat16
 
 op = relax.op
 pytestmark = pytest.mark.skipif(
@@ -42,13 +42,14 @@ def self_attention(also=None):
     return made(build, (TERMS, 3 * WIDTH), (3 * WIDTH,))
 
 
-def cross_attention(x, *weights):
-    """Queries, keys and values of products of their own."""
+def cross_attention(x, *weights_and_bias):
+    """Queries, keys and values of products of their own, and a bias perhaps."""
     emit = relax.BlockBuilder.current().emit
+    *weights, bias = (*weights_and_bias, None)[:4]
     q, k, v = (
         emit(op.reshape(emit(op.matmul(x, w)), (BATCH, LENGTH, HEADS, DEPTH))) for w in weights
     )
-    return op.reshape(emit(op.nn.attention(q, k, v)), (BATCH, LENGTH, WIDTH))
+    return op.reshape(emit(op.nn.attention(q, k, v, bias)), (BATCH, LENGTH, WIDTH))
 
 
 def made(build, *parameters):
@@ -91,8 +92,8 @@ def test_a_joint_product_is_read_as_bfloat16_and_gives_what_it_gave(config):
     assert error.mean() < 6e-3 and error.max() < 6e-2
 
 
-@pytest.mark.skipif(vector_unit(host_target()).tiles, reason="tiles scale queries by log2 e")
-def test_registers_multiply_the_same_numbers_as_without():
+@pytest.mark.parametrize("config", TARGETS)
+def test_the_same_numbers_are_multiplied_as_without(config):
     """With a scale of a power of two, rounding once earlier changes no bit."""
 
     def values(joint):
@@ -101,17 +102,19 @@ def test_registers_multiply_the_same_numbers_as_without():
     def product(x, w, bias):
         return values(op.add(op.matmul(x, w), bias))
 
-    plain = placed(self_attention(also=values))
+    plain = placed(self_attention(also=values), config)
     assert types(plain) == (["float32"], "float32")
     parts = self_attention(), made(product, (TERMS, 3 * WIDTH), (3 * WIDTH,))
-    attended, added = (Compiled(placed(module))(*arrays()) for module in parts)
-    np.testing.assert_array_equal(attended + added, Compiled(plain)(*arrays()))
+    attended, added = (Compiled(placed(part, config), config)(*arrays()) for part in parts)
+    np.testing.assert_array_equal(attended + added, Compiled(plain, config)(*arrays()))
 
 
-def test_queries_of_their_own_stay_float32():
-    module = placed(made(cross_attention, *[(TERMS, WIDTH)] * 3))
-    read, _ = types(module)
-    assert sorted(read) == ["float32", "uint16", "uint16"]
+def test_queries_that_a_bias_scales_are_not_rounded_before():
+    weights = [(TERMS, WIDTH)] * 3
+    read, _ = types(placed(made(cross_attention, *weights)))
+    assert read == ["uint16"] * 3
+    read, _ = types(placed(made(cross_attention, *weights, (1, 1, 1, LENGTH))))
+    assert sorted(read) == ["float32", "float32", "uint16", "uint16"]
 
 
 @pytest.mark.parametrize("config", TARGETS)

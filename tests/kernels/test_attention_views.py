@@ -22,15 +22,17 @@ def traced(module) -> list[View]:
 
 
 def read(view: View, base: np.ndarray, shape: tuple[int, ...], sizes: dict | None = None):
-    """What the view sees of an array, its symbolic sizes given."""
+    """What the view sees of an array, its symbolic sizes given: loop by loop, then by axis."""
     sizes = {var: tirx.IntImm("int64", value) for var, value in (sizes or {}).items()}
 
     def number(expr) -> int:
         return int(sym.Analyzer().simplify(substitute(expr, sizes)))
 
-    steps = [number(stride) * base.itemsize for stride in view.strides]
+    loops = [loop for axis in view.axes for loop in axis]
+    extents = [number(extent) for extent, _ in loops]
+    steps = [number(stride) * base.itemsize for _, stride in loops]
     flat = base.reshape(-1)[number(view.offset) :]
-    return np.lib.stride_tricks.as_strided(flat, shape, steps)
+    return np.lib.stride_tricks.as_strided(flat, extents, steps).reshape(shape)
 
 
 def random_step(random: np.random.Generator, array: np.ndarray):
@@ -94,9 +96,7 @@ def test_random_chain_equals_numpy(seed):
 
     views = traced(function(build, (start, "float32")))
     assert len(views) > 1
-    view = views[-1]
-    if view.strides is not None:
-        np.testing.assert_array_equal(read(view, base, array.shape), array)
+    np.testing.assert_array_equal(read(views[-1], base, array.shape), array)
 
 
 def test_heads_cut_out_of_one_product_have_strides():
@@ -106,7 +106,7 @@ def test_heads_cut_out_of_one_product_have_strides():
 
     (*_, view) = traced(function(third, ((2, 5, 96), "float32")))
     assert has_vectors(view)
-    assert [int(stride) for stride in view.strides] == [480, 8, 96, 1]
+    assert [int(stride) for ((_, stride),) in view.axes] == [480, 8, 96, 1]
     assert int(view.offset) == 64
 
 
@@ -132,7 +132,7 @@ def test_uneven_cut_ends_the_trace():
         return op.reshape(op.permute_dims(x, [1, 0]), (4, 6))
 
     views = traced(function(build, ((4, 6), "float32")))
-    assert views[-1].strides is None or len(views) < 3
+    assert len(views) == 2
 
 
 def test_place_in_the_result_is_the_inverse_of_the_steps():

@@ -9,7 +9,6 @@ from tvm import relax, tirx
 from tvm.ir import Call
 
 from sam_tvm.kernels import panels, streaming
-from sam_tvm.kernels.amx.exponential import power_of_two, power_text
 from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.amx.waiting import WaitingSums
@@ -142,7 +141,7 @@ def test_a_pass_adds_no_more_sums_than_a_block_has():
         WaitingSums(9, [[(0, 0)]])
 
 
-def through(source: np.ndarray, text: str, call, dtype: str = "float32") -> np.ndarray:
+def through(source: np.ndarray, call, dtype: str) -> np.ndarray:
     """Apply a function in LLVM IR to vectors of 16."""
     x = tirx.decl_buffer((source.size,), "float32", "x")
     y = tirx.decl_buffer((source.size,), dtype, "y")
@@ -150,29 +149,16 @@ def through(source: np.ndarray, text: str, call, dtype: str = "float32") -> np.n
     body = loop(
         index(source.size // 16), lambda i: lanes.store(y, call(lanes.load(x, i * 16)), i * 16), "i"
     )
-    function = tirx.PrimFunc([x, y], import_tiles(body, text)).with_attr("global_symbol", "main")
+    function = tirx.PrimFunc([x, y], import_tiles(body)).with_attr("global_symbol", "main")
     library = tvm.compile(tvm.IRModule({"main": function}), target=tile_target())
     result = tvm.runtime.tensor(np.zeros(source.size, dtype))
     library["main"](tvm.runtime.tensor(source), result)
     return result.numpy()
 
 
-@pytest.mark.parametrize(("degree", "tolerance"), [(5, 2.2e-7), (3, 8.7e-5)])
-def test_powers_of_two_are_exact_to_a_unit_or_for_what_is_rounded(degree, tolerance):
-    x = np.linspace(-120, 3, 16 * 5000, dtype="float32")
-    powers = through(x, power_text(), lambda v: power_of_two(v, degree))
-    np.testing.assert_allclose(powers, np.exp2(x.astype("float64")), rtol=tolerance)
-
-
-def test_powers_of_what_is_not_finite():
-    x = np.resize(np.array([-np.inf, np.nan, 0, -1e30], "float32"), 16)
-    powers = through(x, power_text(), lambda v: power_of_two(v, 5))
-    np.testing.assert_array_equal(powers[:4], [0, np.nan, 1, 0])
-
-
 def test_pieces_add_up_to_the_number():
     x = np.abs(normal(320))
-    pieces = [through(x, "", lambda v, p=p: pair_pieces(3, v, v)[p], "uint32") for p in range(3)]
+    pieces = [through(x, lambda v, p=p: pair_pieces(3, v, v)[p], "uint32") for p in range(3)]
     halves = [(piece & 0xFFFF0000).view("float32").astype("float64") for piece in pieces]
     np.testing.assert_array_equal(sum(halves), x.astype("float64"))
     np.testing.assert_array_equal(pieces[0] << 16, pieces[0] & 0xFFFF0000)

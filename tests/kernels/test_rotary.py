@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
-from relax_programs import Compiled, function, host_target, normal, runnable_targets
+from relax_programs import (
+    Compiled,
+    function,
+    host_target,
+    normal,
+    rotations,
+    runnable_targets,
+    turned,
+    turned_exactly,
+)
 from tvm import relax
 from tvm.target import Target
 
@@ -15,29 +24,6 @@ from sam_tvm.kernels.panels import panels_for
 op = relax.op
 WINDOWS, LENGTH, HEADS, DEPTH = 2, 35, 3, 64
 WIDTH = HEADS * DEPTH
-
-
-def turned(x, table):
-    """The pairs of x (..., L, D) times cos + i sin of a table (L, D / 2, 2)."""
-    *outer, depth = (int(extent) for extent in x.ty.shape)
-
-    def parts(tensor):
-        last = len(tensor.ty.shape) - 1
-        return [op.squeeze(op.strided_slice(tensor, [last], [i], [i + 1]), [last]) for i in (0, 1)]
-
-    emit = relax.BlockBuilder.current().emit
-    pairs = emit(op.reshape(x, (*outer, depth // 2, 2)))
-    (a, b), (cos, sin) = ([emit(part) for part in parts(tensor)] for tensor in (pairs, table))
-    real = emit(op.subtract(emit(op.multiply(a, cos)), emit(op.multiply(b, sin))))
-    imaginary = emit(op.add(emit(op.multiply(a, sin)), emit(op.multiply(b, cos))))
-    both = [emit(op.expand_dims(part, -1)) for part in (real, imaginary)]
-    return emit(op.reshape(emit(op.concat(both, -1)), (*outer, depth)))
-
-
-def rotations(seed=0):
-    """A table of unit complex numbers, (L, D / 2, 2)."""
-    angles = np.random.default_rng(seed).uniform(0, 6, (LENGTH, DEPTH // 2))
-    return np.stack([np.cos(angles), np.sin(angles)], -1).astype("float32")
 
 
 def block(turn_queries=True, turn_keys=True, keys_seed=0, spy=None):
@@ -57,9 +43,9 @@ def block(turn_queries=True, turn_keys=True, keys_seed=0, spy=None):
 
         q, k, v = (part(i) for i in range(3))
         if turn_queries:
-            q = turned(q, relax.const(rotations()))
+            q = turned(q, relax.const(rotations(LENGTH, DEPTH)))
         if turn_keys:
-            k = turned(k, relax.const(rotations(keys_seed)))
+            k = turned(k, relax.const(rotations(LENGTH, DEPTH, keys_seed)))
         q, k, v = (emit(op.permute_dims(x, [0, 2, 1, 3])) for x in (q, k, v))
         y = emit(op.reshape(emit(op.nn.attention(q, k, v)), (WINDOWS, LENGTH, WIDTH)))
         return y if spy is None else op.add(y, spy(joint))
@@ -90,10 +76,7 @@ def reference(keys_seed=0, spy=lambda joint: 0.0):
     q, k, v = joint.reshape(WINDOWS, LENGTH, 3, HEADS, DEPTH).transpose(2, 0, 3, 1, 4)
 
     def turn(tensor, seed):
-        table = rotations(seed).astype("float64")
-        numbers = tensor[..., ::2] + 1j * tensor[..., 1::2]
-        numbers = numbers * (table[..., 0] + 1j * table[..., 1])
-        return np.stack([numbers.real, numbers.imag], -1).reshape(tensor.shape)
+        return turned_exactly(tensor, rotations(LENGTH, DEPTH, seed))
 
     scores = turn(q, 0) @ turn(k, keys_seed).swapaxes(-1, -2) / np.sqrt(DEPTH)
     weights = np.exp(scores - scores.max(-1, keepdims=True))

@@ -111,6 +111,12 @@ def words_of(halves: Expr) -> Expr:
     return tirx.reinterpret("uint32x16", halves)
 
 
+def pair_halves(even: Expr, odd: Expr) -> Expr:
+    """Return uint32x16, `even` in the low halves, for two uint16x16."""
+    order = [tirx.IntImm("int32", i // 2 + i % 2 * 16) for i in range(32)]
+    return words_of(tirx.Shuffle([even, odd], order))
+
+
 # Calls of the functions of `bfloat16_instructions.py`; who uses them imports those.
 
 

@@ -88,6 +88,14 @@ class Moved:
             return Moved(self.base, steps[:-1]).reshaped(after)
         return Moved(self.base, (Reshape(before, after),))
 
+    def followed(self, steps: Sequence[Step]) -> Moved:
+        """Return the value moved further."""
+        moved = self
+        for step in steps:
+            by_axes = isinstance(step, Permute)
+            moved = moved.permuted(step.axes) if by_axes else moved.reshaped(step.after)
+        return moved
+
     def with_rows(self, base: relax.Expr) -> Moved:
         """Return the same movement of the rows of another value, where rows stay whole.
 

@@ -16,15 +16,17 @@ class VectorUnit:
         lanes: float32 elements in one vector register.
         registers: how many vector registers there are.
         tiles: whether there are matrix tiles beside it, of bfloat16 and int8 (`kernels.amx`).
+        has_powers: whether it has instructions for powers of 2: `vreduceps` and `vscalefps`.
     """
 
     lanes: int
     registers: int
     tiles: bool = False
+    has_powers: bool = False
 
 
-AVX512 = VectorUnit(lanes=16, registers=32)
-AMX = VectorUnit(lanes=16, registers=32, tiles=True)
+AVX512 = VectorUnit(lanes=16, registers=32, has_powers=True)
+AMX = VectorUnit(lanes=16, registers=32, tiles=True, has_powers=True)
 AVX2 = VectorUnit(lanes=8, registers=16)
 NEON = VectorUnit(lanes=4, registers=32)
 GENERIC = VectorUnit(lanes=4, registers=16)  # SSE2, and what is not known
@@ -35,7 +37,7 @@ def vector_unit(target: tvm.target.Target) -> VectorUnit:
     if target.kind.name != "llvm":
         return GENERIC
     with target:
-        if codegen.target_has_features("avx512f", target):
+        if codegen.target_has_features("avx512dq", target):
             return AMX if _has_tiles(target) else AVX512
         if codegen.target_has_features("avx2", target):
             return AVX2

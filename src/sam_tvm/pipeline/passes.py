@@ -55,6 +55,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             winograd.place(target),
             # Queries and keys turned where their product stores them.
             rotary.place(target),
+            # Products beside attention in windows leave the order of rows to attention.
+            attention.keep_row_order(),
             # Attention without a score matrix.
             attention.place(target, precision),
             attention.place_windows(target, precision),

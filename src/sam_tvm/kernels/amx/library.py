@@ -37,12 +37,12 @@ def _functions(text: str) -> tuple[str, dict[str, str]]:
     return re.sub(r"\n{2,}", "\n", _FUNCTION.sub("", text)), found
 
 
-def import_tiles(body: tirx.Stmt, more: str = "") -> tirx.Stmt:
-    """Make the functions that `body` calls, of these and of more LLVM IR, known around it.
+def import_tiles(body: tirx.Stmt) -> tirx.Stmt:
+    """Make the functions that `body` calls known around it.
 
     LLVM reads and optimises what is imported anew for each kernel.
     """
-    declarations, functions = _functions(tile_text() + more)
+    declarations, functions = _functions(tile_text())
     wanted: list[str] = []
 
     def call(node: Call) -> None:

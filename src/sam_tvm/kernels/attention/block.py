@@ -9,8 +9,9 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.attention.keys import load_bias
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
+from sam_tvm.kernels.attention.powers import power_of_two
 from sam_tvm.kernels.attention.queries import Head, load_queries, store_output
-from sam_tvm.kernels.attention.softmax import exponential
+from sam_tvm.kernels.attention.softmax import exponential, polynomial_degree
 from sam_tvm.kernels.bfloat16 import pair_lanes
 from sam_tvm.kernels.expressions import constant_value, divide, remainder
 from sam_tvm.kernels.loops import loop, unrolled
@@ -175,7 +176,7 @@ class Block:
         bias = self.plan.attention.bias
         if bias is None or self.plan.attention.bias_per_query:
             return None
-        value = self.plan.in_unit(self.plan.element(bias, (*self.head, 0, key)))
+        value = self.plan.element(bias, (*self.head, 0, key))
         return code.name("bias", self._lanes.splat(value))
 
     def _hide_later(self, score: Expr, v: int, key: Expr) -> Expr:
@@ -227,7 +228,21 @@ class Block:
 
     def _weight(self, code: Code, score: Expr, base: Expr) -> Expr:
         """Return the weight of a score beside the one that weighs 1."""
-        return exponential(code, code.name("x", score - base), self.plan.tile.is_rounded)
+        x, tile = self._exponent(score, base), self.plan.tile
+        if tile.has_powers:
+            return code.name("weight", power_of_two(x, polynomial_degree(tile.is_rounded)))
+        return exponential(code, code.name("x", x), tile.is_rounded)
+
+    def _exponent(self, score: Expr, base: Expr) -> Expr:
+        plan, scale = self.plan, self.plan.unit
+        if plan.copies_queries:
+            scale *= plan.attention.scale
+        if scale == 1:
+            return score - base
+        factor = self._lanes.number(scale)
+        if plan.attention.bias is None:  # one instruction, since that of the base is done before
+            return score * factor - base * factor
+        return (score - base) * factor  # a bias may be as low as a float32 gets
 
     def _hide(self, key: Expr) -> tirx.Stmt:
         code = Code(self._lanes)

@@ -13,11 +13,11 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.exponential import power_text
 from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.attention import keys, tile_operands
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import Memory, Plan
+from sam_tvm.kernels.attention.powers import import_powers
 from sam_tvm.kernels.attention.problem import Attention, Shape, Tile, choose_tile
 from sam_tvm.kernels.attention.queries import Head
 from sam_tvm.kernels.attention.tile_block import TileBlock
@@ -65,8 +65,10 @@ def attention_function(
 
 def with_instructions(body: tirx.Stmt, tile: Tile | Shape) -> tirx.Stmt:
     """Return a kernel's body with the instructions that its tiles need."""
+    if tile.has_powers:
+        body = import_powers(body)
     if tile.parts:
-        return import_tiles(sequence([tiles.permit(), body]), power_text())
+        return import_tiles(sequence([tiles.permit(), body]))
     return import_instructions(body) if tile.bfloat16 else body
 
 

@@ -7,7 +7,6 @@ from tvm.ir import Expr
 
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
 from sam_tvm.kernels.attention.queries import Head, channel_word, row_starts
-from sam_tvm.kernels.bfloat16 import pair_lanes, round_pairs
 from sam_tvm.kernels.expressions import constant_value, divide, remainder
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.vectors import Code, index, prefetch, transpose
@@ -37,11 +36,11 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
         at = code.bind("at", k * plan.key_words)
 
         def vector(v: Expr) -> tirx.Stmt:
-            value = plan.load(a.key, row + v * lanes.count)
+            here = row + v * lanes.count
             if group == 1:
-                return lanes.store(memory.keys, value, at + v * words)
+                return lanes.store(memory.keys, plan.load(a.key, here), at + v * words)
             to = tirx.Ramp(at + v * words, index(1), words)
-            return tirx.BufferStore(memory.keys, round_pairs(value), [to])
+            return tirx.BufferStore(memory.keys, plan.load_pairs(a.key, here), [to])
 
         def rest(w: Expr) -> tirx.Stmt:
             word = w + vectors * words
@@ -77,8 +76,9 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
         at = code.bind("at", k * lanes.count)
 
         def vector(v: Expr) -> tirx.Stmt:
-            loaded = [plan.load(a.value, row + v * lanes.count) for row in rows]
-            value = loaded[0] if group == 1 else pair_lanes(*loaded)
+            places = [row + v * lanes.count for row in rows]
+            read = plan.load if group == 1 else plan.pair_rows
+            value = read(a.value, *places)
             return lanes.store(memory.values, value, at + v * strip)
 
         def rest(c: Expr) -> tirx.Stmt:
@@ -128,9 +128,7 @@ def load_bias(
             at = inner.bind("at", first_key + s * lanes.count)
             # As many streams as lanes, a page apart, are too many for the hardware to foresee.
             inner.add(*(prefetch(source, row + at + _AHEAD) for row in rows))
-            loaded = [
-                inner.name("loaded", plan.in_unit(lanes.load(source, row + at))) for row in rows
-            ]
+            loaded = [inner.name("loaded", lanes.load(source, row + at)) for row in rows]
             for i, column in enumerate(transpose(inner, loaded)):
                 to = (s * lanes.count + i) * width + v * lanes.count
                 inner.add(lanes.store(memory.scores, column, to))
@@ -142,8 +140,8 @@ def load_bias(
             key = inner.bind("key", plan.clamp(first_key + at, a.keys, plan.tile.keys))
             to = inner.bind("to", at * width + v * lanes.count)
             for r, row in enumerate(rows):
-                value = tirx.BufferLoad(source, [row + key * bias.strides[-1]])
-                inner.add(tirx.BufferStore(memory.scores, plan.in_unit(value), [to + r]))
+                value = tirx.BufferLoad(source, [row + key * bias.step])
+                inner.add(tirx.BufferStore(memory.scores, value, [to + r]))
             return inner.body()
 
         left = round_up(count, plan.tile.rows) - squares * lanes.count

@@ -84,9 +84,8 @@ def describe(call: relax.Call, result: View, bindings: Bindings, analyzer: sym.A
         known = [i for i, tensor in enumerate(tensors) if tensor.same_as(view.base)]
         if not known:
             tensors.append(view.base)
-        strides = tuple(analyzer.simplify(stride) for stride in view.strides)
         position = known[0] if known else len(tensors) - 1
-        return Operand(position, analyzer.simplify(view.offset), strides)
+        return Operand(position, view.offset, view.axes).map(analyzer.simplify)
 
     # Relax counts (batch, position, head, channel), the kernel (batch, head, position, channel).
     kernel_axes = (0, 2, 1, 3)

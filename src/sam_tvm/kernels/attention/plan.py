@@ -10,7 +10,15 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.instructions import TILE, spread
 from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
-from sam_tvm.kernels.bfloat16 import add_dot_pairs, round_pair, round_pairs, widened
+from sam_tvm.kernels.bfloat16 import (
+    add_dot_pairs,
+    pair_halves,
+    pair_lanes,
+    round_pair,
+    round_pairs,
+    widened,
+    words_of,
+)
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import UNROLLED
@@ -125,12 +133,23 @@ class Plan:
 
     @property
     def unit(self) -> float:
-        """What scores are multiplied with: in tiles the weight is a power of 2, else of e."""
-        return math.log2(math.e) if self.tile.parts else 1.0
+        """What scores are multiplied with in exponents: those of 2 if it has powers, else of e."""
+        return math.log2(math.e) if self.tile.has_powers else 1.0
 
-    def in_unit(self, bias: Expr) -> Expr:
-        """Return what is added to scores, a number or a vector, in their unit."""
-        return bias if self.unit == 1 else bias * tirx.FloatImm("float32", self.unit)
+    @property
+    def copies_queries(self) -> bool:
+        """Whether queries, rounded already, are copied as they are, and their scores scaled.
+
+        The largest score is the same one before. What a bias is added to is scaled.
+        """
+        a = self.attention
+        is_rounded = self.buffers[a.query.argument].dtype == "uint16"
+        return is_rounded and a.bias is None and a.scale > 0
+
+    @property
+    def query_scale(self) -> float:
+        """What queries are multiplied with when they are copied."""
+        return 1.0 if self.copies_queries else self.attention.scale
 
     def weighed(self, count: Expr) -> Expr:
         """Return how many keys of a pass are weighed: whole steps of the loop that sums values."""
@@ -148,6 +167,25 @@ class Plan:
     def load(self, operand: Operand, at: Expr) -> Expr:
         """Read a vector of an operand."""
         return self.read(operand, at, self.tile.lanes)
+
+    def load_pairs(self, operand: Operand, at: Expr) -> Expr:
+        """Read a vector of an operand as pairs of bfloat16, half as many words."""
+        if self.buffers[operand.argument].dtype == "uint16":
+            halves = self.lanes.load(self.buffers[operand.argument], at)
+            return tirx.reinterpret(f"uint32x{self.tile.lanes // 2}", halves)
+        return round_pairs(self.load(operand, at))
+
+    def load_words(self, operand: Operand, at: Expr) -> Expr:
+        """Read a vector of words of an operand that is rounded: two elements in each."""
+        halves = Lanes(2 * self.tile.lanes).load(self.buffers[operand.argument], at)
+        return words_of(halves)
+
+    def pair_rows(self, operand: Operand, even: Expr, odd: Expr) -> Expr:
+        """Read vectors from two places of an operand as pairs of bfloat16, one of each."""
+        buffer = self.buffers[operand.argument]
+        if buffer.dtype == "uint16":
+            return pair_halves(self.lanes.load(buffer, even), self.lanes.load(buffer, odd))
+        return pair_lanes(self.load(operand, even), self.load(operand, odd))
 
     def store(self, operand: Operand, value: Expr, at: Expr, lanes: int) -> tirx.Stmt:
         """Write a vector to an operand's buffer from a place on, or one element."""

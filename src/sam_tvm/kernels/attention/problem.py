@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from tvm import tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.expressions import constant_value, divide, divide_up
+from sam_tvm.kernels.attention.views import Loop
+from sam_tvm.kernels.expressions import constant_value, divide, divide_up, remainder
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import index
 
@@ -29,35 +30,54 @@ class Operand:
     Attributes:
         argument: which of the function's tensors it is.
         offset: position of the first element.
-        strides: steps along (batch, head, position in the sequence, channel), or, for a bias,
-            (batch, head, query, key); 0 where the operand is broadcast.
+        axes: loops along (batch, head, position in the sequence, channel), or, for a bias, (batch,
+            head, query, key), as those of a `View`: the rows of a window are loops inside a
+            loop. Where there are several, their extents are known.
 
     """
 
     argument: int
     offset: Expr
-    strides: tuple[Expr, Expr, Expr, Expr]
+    axes: tuple[tuple[Loop, ...], ...]
 
     def at(self, *position: Expr | int) -> Expr:
         """Return the linear position of an element."""
         total = self.offset
-        for place, stride in zip(position, self.strides, strict=True):
-            if constant_value(stride) != 0 and constant_value(place) != 0:
-                total = total + place * stride
+        for place, loops in zip(position, self.axes, strict=True):
+            if constant_value(place) != 0:
+                total = _add_steps(total, place, loops)
         return total
 
     def map(self, edit: Callable[[Expr], Expr]) -> Operand:
         """Apply `edit` to every expression."""
-        return Operand(self.argument, edit(self.offset), tuple(edit(s) for s in self.strides))
+        axes = tuple(tuple((edit(n), edit(step)) for n, step in loops) for loops in self.axes)
+        return Operand(self.argument, edit(self.offset), axes)
 
-    def rows_on(self, count: int) -> Expr | None:
-        """Return how far on in the buffer the position `count` later is, if that is known."""
-        return self.strides[2] * count
+    def foreseen(self, *position: Expr | int) -> Expr | None:
+        """Return where an element lies or, beyond the end, would; None if that is not known."""
+        return self.at(*position)
+
+    @property
+    def step(self) -> Expr:
+        """How far apart neighbours along the last axis are."""
+        return self.axes[-1][0][1] if self.axes[-1] else index(0)
 
     @property
     def has_vectors(self) -> bool:
         """Whether neighbours along the last axis are neighbours in memory."""
-        return constant_value(self.strides[-1]) == 1
+        return constant_value(self.step) == 1
+
+
+def _add_steps(total: Expr, place: Expr | int, loops: Sequence[Loop]) -> Expr:
+    """Return `total` and how far the steps along an axis go."""
+    inside = 1
+    for number, (extent, stride) in reversed(list(enumerate(loops))):
+        steps = place if inside == 1 else divide(place, inside)
+        if number:
+            steps, inside = remainder(steps, extent), inside * constant_value(extent)
+        if constant_value(stride) != 0:
+            total = total + steps * stride
+    return total
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,8 @@ class Attention:
     @property
     def bias_per_query(self) -> bool:
         """Whether there is a bias that differs between queries."""
-        return self.bias is not None and constant_value(self.bias.strides[2]) != 0
+        rows = () if self.bias is None else self.bias.axes[2]
+        return any(constant_value(stride) != 0 for _, stride in rows)
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,7 @@ class Tile:
         groups: tasks per head.
         bfloat16: whether the operands of products are pairs of bfloat16.
         parts: bfloat16 that an operand is cut into for matrix tiles; 0 where there are none.
+        has_powers: whether the vector unit has instructions for powers of 2.
 
     """
 
@@ -134,7 +156,8 @@ class Tile:
     blocks: Expr
     groups: Expr
     bfloat16: bool
-    parts: int = 0
+    parts: int
+    has_powers: bool
 
     @property
     def is_rounded(self) -> bool:
@@ -186,6 +209,7 @@ class Shape:
     rows: int
     bfloat16: bool
     parts: int
+    has_powers: bool
 
     @property
     def most_keys(self) -> int:
@@ -204,7 +228,8 @@ class Shape:
     ) -> Tile:
         """Return the tile."""
         sizes = (keys, whole, rest, slots, blocks, groups)
-        return Tile(lanes, self.vectors, self.rows, *sizes, self.bfloat16, self.parts)
+        kind = (self.bfloat16, self.parts, self.has_powers)
+        return Tile(lanes, self.vectors, self.rows, *sizes, *kind)
 
 
 def tile_shape(queries: Expr, keys: Expr, depth: int, unit: VectorUnit, bfloat16: bool) -> Shape:
@@ -215,10 +240,10 @@ def tile_shape(queries: Expr, keys: Expr, depth: int, unit: VectorUnit, bfloat16
     sizes = [constant_value(size) for size in (queries, keys)]
     fills = all(size is None or size >= _TILE_ROWS for size in sizes)
     if unit.tiles and fills and (bfloat16 or depth >= _LONG_PRODUCT):
-        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1 if bfloat16 else 3)
+        return Shape(_TILE_VECTORS, _TILE_ROWS, False, 1 if bfloat16 else 3, unit.has_powers)
     known = constant_value(divide_up(queries, unit.lanes))
     vectors = BLOCK_VECTORS if known is None else min(BLOCK_VECTORS, known)
-    return Shape(vectors, register_rows(unit), bfloat16, 0)
+    return Shape(vectors, register_rows(unit), bfloat16, 0, unit.has_powers)
 
 
 def slots_for(shape: Shape, lanes: int, attention: Attention) -> int:

@@ -33,7 +33,7 @@ def row_starts(
 def load_queries(
     plan: Plan, target: Var, start: Expr, head: Head, first: Expr, vectors: int
 ) -> tirx.Stmt:
-    """Copy queries, scaled.
+    """Copy queries, multiplied with `query_scale`.
 
     Args:
         plan: the kernel.
@@ -45,7 +45,8 @@ def load_queries(
 
     """
     lanes, query = plan.tile.lanes, plan.attention.query
-    squares = plan.attention.depth // lanes if query.has_vectors else 0
+    one_square, side = (_query_words, 2 * lanes) if plan.copies_queries else (_query_square, lanes)
+    squares = plan.attention.depth // side if query.has_vectors else 0
 
     def one_vector(v: Expr) -> tirx.Stmt:
         code = Code(plan.lanes)
@@ -53,10 +54,10 @@ def load_queries(
         if squares:
             rows = row_starts(plan, code, query, head, first + v * lanes, plan.attention.queries)
             code.add(
-                loop(index(squares), lambda s: _query_square(plan, target, at, rows, s), "square")
+                loop(index(squares), lambda s: one_square(plan, target, at, rows, s), "square")
             )
-        if squares * lanes < plan.attention.depth:
-            code.add(_query_rest(plan, target, at, head, first + v * lanes, squares * lanes))
+        if squares * side < plan.attention.depth:
+            code.add(_query_rest(plan, target, at, head, first + v * lanes, squares * side))
         return code.body()
 
     return loop(index(vectors), one_vector, "v")
@@ -65,7 +66,7 @@ def load_queries(
 def _query_square(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: Expr) -> tirx.Stmt:
     lanes, width, code = plan.lanes, plan.tile.width, Code(plan.lanes)
     query = plan.attention.query
-    scale = lanes.number(plan.attention.scale)
+    scale = lanes.number(plan.query_scale)
     loaded = [
         code.name("loaded", plan.load(query, row + square * lanes.count) * scale) for row in rows
     ]
@@ -77,10 +78,30 @@ def _query_square(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: E
     return code.body()
 
 
+def _query_words(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: Expr) -> tirx.Stmt:
+    code = Code(plan.lanes)
+    code.add(*copy_words(plan, code, target, at, rows, square))
+    return code.body()
+
+
+def copy_words(
+    plan: Plan, code: Code, target: Var, at: Expr, rows: list[Expr], square: Expr
+) -> list[tirx.Stmt]:
+    """Return what turns a square of the queries' words around, as they are."""
+    lanes, width = plan.lanes, plan.tile.width
+    starts = [row + square * (2 * lanes.count) for row in rows]
+    words = [plan.load_words(plan.attention.query, start) for start in starts]
+    words = [code.name("loaded", word, "uint32") for word in words]
+    return [
+        lanes.store(target, column, at + (square * lanes.count + i) * width)
+        for i, column in enumerate(transpose(code, words, "uint32"))
+    ]
+
+
 def _query_rest(plan: Plan, target: Var, at: Expr, head: Head, first: Expr, done: int) -> tirx.Stmt:
     """Copy the channels from `done` on, one by one."""
     a, group = plan.attention, plan.group
-    scale = tirx.FloatImm("float32", a.scale)
+    scale = tirx.FloatImm("float32", plan.query_scale)
 
     def copy(word: Expr, lane: Expr) -> tirx.Stmt:
         row = plan.clamp(first + lane, a.queries, plan.tile.lanes)
@@ -163,7 +184,7 @@ def _store_vector(plan: Plan, sums: Var, at: Expr, factor: Expr, rows: list[Expr
         code.add(lanes.store(sums, lanes.load(sums, here) * factor, here))
         for r, row in enumerate(rows):
             value = tirx.BufferLoad(sums, [here + r])
-            to = row + (c + done) * a.output.strides[-1]
+            to = row + (c + done) * a.output.step
             code.add(plan.store(a.output, value, to, lanes=1))
         return code.body()
 

@@ -1,7 +1,7 @@
 """What is stored as bfloat16 since whoever reads it would round it: operands, and results.
 
-Half as much is written and read. Queries are scaled before they are rounded: those that come from a
-product of their own, and not from one with keys and values, stay float32.
+Half as much is written and read. Where there is a bias, queries are scaled before they are rounded:
+those that come from a product of their own, and not from one with keys and values, stay float32.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sam_tvm.kernels.neighbours import READS_NEIGHBOURS
 from sam_tvm.kernels.packing import can_be_rounded_ahead, is_product_with_weight
 from sam_tvm.kernels.parameters import parameter_values
 
-_KEYS_AND_VALUES, _BIAS = (1, 2), 3
+_QUERIES, _BIAS = 0, 3
 
 
 def rounded_operands(readers: Readers, module: tvm.IRModule) -> set[relax.Var]:
-    """Return the results of products that attention alone reads, among them keys or values."""
+    """Return the results of products that attention alone reads."""
     return {
         var
         for var in readers.values
@@ -47,12 +47,15 @@ def rounded_results(readers: Readers, function: relax.Function) -> set[relax.Var
 
 def _attention_reads(var: relax.Var, readers: Readers) -> bool:
     places: set[int] = set()
+    scaled: set[int] = set()
     for read, reader in readers.ends(var):
         call = None if reader is None else readers.values[reader]
         if name_of(call) not in OPERATORS or not is_supported(call):
             return False
-        places |= {i for i, argument in enumerate(call.args) if argument.same_as(read)}
-    return _BIAS not in places and not places.isdisjoint(_KEYS_AND_VALUES)
+        here = {i for i, argument in enumerate(call.args) if argument.same_as(read)}
+        places |= here
+        scaled |= here & {_QUERIES} if len(call.args) > _BIAS else set()
+    return _BIAS not in places and bool(places - scaled)
 
 
 def _is_product(var: relax.Var, readers: Readers, module: tvm.IRModule) -> bool:

@@ -8,13 +8,11 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx import instructions as tiles
-from sam_tvm.kernels.amx.exponential import power_of_two
 from sam_tvm.kernels.amx.instructions import BLOCK, TILE
 from sam_tvm.kernels.amx.multiplication import Operands, multiply
 from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.attention.block import Block
 from sam_tvm.kernels.attention.plan import round_up
-from sam_tvm.kernels.attention.softmax import polynomial_degree
 from sam_tvm.kernels.attention.tile_operands import load_queries
 from sam_tvm.kernels.expressions import divide
 from sam_tvm.kernels.loops import loop
@@ -94,10 +92,6 @@ class TileBlock(Block):
                     code.add(lanes.store(memory.scores, score, at))
                 code.set(maxima[v], tirx.max(code.get(maxima[v]), score))
         return code.body()
-
-    def _weight(self, code: Code, score: Expr, base: Expr) -> Expr:
-        degree = polynomial_degree(self.plan.tile.is_rounded)
-        return code.name("weight", power_of_two(score - base, degree))
 
     def _store_weights(
         self, code: Code, weights: list[Expr], step: Expr, v: int, places: list[Expr]

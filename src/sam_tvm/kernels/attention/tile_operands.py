@@ -15,18 +15,22 @@ from tvm.ir import Expr, Var
 from sam_tvm.kernels.amx.parts import pair_parts, parts_of
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
 from sam_tvm.kernels.attention.problem import Operand
-from sam_tvm.kernels.attention.queries import Head, row_starts
+from sam_tvm.kernels.attention.queries import Head, copy_words, row_starts
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.vectors import Code, index, prefetch, transpose
 
+_Gather = Callable[[Code, Expr], Expr]
 _PAIRS = 16  # of a vector of words
 _AHEAD = 16  # rows that are fetched beforehand; the hardware does not foresee rows a page apart
 
 
-def _fetch(plan: Plan, operand: Operand, at: Expr, rows: int) -> list[tirx.Stmt]:
-    """Return the hint that the vector so many rows after the one at `at` will be read."""
-    on = operand.rows_on(rows)
-    return [] if on is None else [prefetch(plan.buffers[operand.argument], at + on)]
+def _foresee(
+    plan: Plan, code: Code, operand: Operand, head: Head, places: list[Expr]
+) -> Callable[[Expr], list[tirx.Stmt]]:
+    """Return what makes hints that vectors of these positions will be read, so far into them."""
+    starts = [operand.foreseen(*head, place, 0) for place in places]
+    known = [code.bind("soon", start) for start in starts if start is not None]
+    return lambda on: [prefetch(plan.buffers[operand.argument], start + on) for start in known]
 
 
 def _gathered(code: Code, read: Callable[[int], Expr | None]) -> Expr:
@@ -54,9 +58,8 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
     words = lanes.count // 2
     whole = a.depth // lanes.count if a.key.has_vectors else 0
 
-    def store(code: Code, value: Expr, at: Expr) -> None:
-        value = code.name("value", value)
-        for p, stored in enumerate(parts_of(plan.tile.parts, value)):
+    def store(code: Code, parts: list[Expr], at: Expr) -> None:
+        for p, stored in enumerate(parts):
             to = tirx.Ramp(at + p * plan.key_part, index(1), words)
             code.add(tirx.BufferStore(memory.keys, stored, [to]))
 
@@ -64,14 +67,19 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
         code = Code(lanes)
         key = code.bind("key", plan.clamp(first + k, a.keys, plan.tile.keys))
         row = code.bind("row", a.key.at(*head, key, 0))
+        soon = _foresee(plan, code, a.key, head, [first + k + _AHEAD])
         at = code.bind("at", k * plan.key_row)
         if whole:
 
             def vector(v: Expr) -> tirx.Stmt:
                 inner = Code(lanes)
+                inner.add(*soon(v * lanes.count))
                 here = row + v * lanes.count
-                inner.add(*_fetch(plan, a.key, here, _AHEAD))
-                store(inner, plan.load(a.key, here), at + v * words)
+                if plan.tile.parts == 1:
+                    parts = [plan.load_pairs(a.key, here)]
+                else:
+                    parts = parts_of(plan.tile.parts, inner.name("value", plan.load(a.key, here)))
+                store(inner, parts, at + v * words)
                 return inner.body()
 
             code.add(loop(index(whole), vector, "vector"))
@@ -82,7 +90,7 @@ def load_keys(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr) 
                 inside = channel < a.depth
                 return plan.element(a.key, (*head, key, channel)) if inside else None
 
-            store(code, _gathered(code, element), at + v * words)
+            store(code, parts_of(plan.tile.parts, _gathered(code, element)), at + v * words)
         return code.body()
 
     return loop(round_up(count, plan.tile.rows), one, "key")
@@ -99,19 +107,17 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
 
     def square(k: Expr) -> tirx.Stmt:
         code = Code(lanes)
-        rows = []
-        for i in range(per_square):
-            key = plan.clamp(first + (k * per_square + i), a.keys, plan.tile.keys)
-            rows.append(code.bind("row", a.value.at(*head, key, 0)))
+        places = [first + (k * per_square + i) for i in range(per_square)]
+        keys = [plan.clamp(place, a.keys, plan.tile.keys) for place in places]
+        rows = [code.bind("row", a.value.at(*head, key, 0)) for key in keys]
+        soon = _foresee(plan, code, a.value, head, [place + per_square for place in places])
 
-        def strip(s: Expr | int, read: Callable[[Code, Expr], Expr]) -> tirx.Stmt:
+        def strip(s: Expr | int, read: Callable[[Code, Expr, Expr], list[Expr]]) -> tirx.Stmt:
             inner = Code(lanes)
-            for row in rows:
-                inner.add(*_fetch(plan, a.value, row + s * lanes.count, per_square))
-            loaded = [inner.name("loaded", read(inner, row)) for row in rows]
+            inner.add(*soon(s * lanes.count))
+            pairs = list(zip(rows[::2], rows[1::2], strict=True))
+            cut = [read(inner, *pair) for pair in pairs]
             at = inner.bind("at", s * (lanes.count * plan.value_row) + k * _PAIRS)
-            pairs = zip(loaded[::2], loaded[1::2], strict=True)
-            cut = [pair_parts(plan.tile.parts, *pair) for pair in pairs]
             for p, of_pairs in enumerate(zip(*cut, strict=True)):
                 words = [inner.name("pair", word, "uint32") for word in of_pairs]
                 for c, column in enumerate(transpose(inner, words, "uint32")):
@@ -119,25 +125,33 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
                     inner.add(lanes.store(memory.values, column, to))
             return inner.body()
 
+        def whole_strip(s: Expr) -> tirx.Stmt:
+            def read(inner: Code, even: Expr, odd: Expr) -> list[Expr]:
+                places = (even + s * lanes.count, odd + s * lanes.count)
+                if plan.tile.parts == 1:
+                    return [plan.pair_rows(a.value, *places)]
+                both = [inner.name("loaded", plan.load(a.value, place)) for place in places]
+                return pair_parts(plan.tile.parts, *both)
+
+            return strip(s, read)
+
         whole = a.value_depth // lanes.count if a.value.has_vectors else 0
         if whole:
-            code.add(
-                loop(
-                    index(whole),
-                    lambda s: strip(s, lambda _, row: plan.load(a.value, row + s * lanes.count)),
-                    "strip",
-                )
-            )
+            code.add(loop(index(whole), whole_strip, "strip"))
         for s in range(whole, strips):
 
-            def read(inner: Code, row: Expr, s: int = s) -> Expr:
+            def gathered(inner: Code, row: Expr, s: int = s) -> Expr:
                 def element(i: int) -> Expr | None:
                     channel = s * lanes.count + i
-                    at = row + channel * a.value.strides[-1]
+                    at = row + channel * a.value.step
                     inside = channel < a.value_depth
                     return plan.read(a.value, at) if inside else None
 
                 return _gathered(inner, element)
+
+            def read(inner: Code, *rows: Expr, gathered: _Gather = gathered) -> list[Expr]:
+                both = [gathered(inner, row) for row in rows]
+                return pair_parts(plan.tile.parts, *both)
 
             code.add(strip(index(s), read))
         return code.body()
@@ -148,7 +162,7 @@ def load_values(plan: Plan, memory: Memory, head: Head, first: Expr, count: Expr
 def load_queries(
     plan: Plan, target: Var, start: Expr, head: Head, first: Expr, vectors: int
 ) -> tirx.Stmt:
-    """Copy queries, scaled, so that scores are in the plan's unit.
+    """Copy queries, multiplied with `query_scale`.
 
     Args:
         plan: the kernel.
@@ -161,8 +175,9 @@ def load_queries(
     """
     lanes, query, width = plan.lanes, plan.attention.query, plan.tile.width
     depth = plan.attention.depth
-    squares = depth // lanes.count if query.has_vectors else 0
-    scale = lanes.number(plan.attention.scale * plan.unit)
+    side = 2 * lanes.count if plan.copies_queries else lanes.count
+    squares = depth // side if query.has_vectors else 0
+    scale = lanes.number(plan.query_scale)
 
     def store(code: Code, even: Expr, odd: Expr, at: Expr) -> None:
         for p, stored in enumerate(pair_parts(plan.tile.parts, even, odd)):
@@ -171,12 +186,17 @@ def load_queries(
     def one_vector(v: Expr) -> tirx.Stmt:
         code = Code(lanes)
         at = code.bind("at", start + v * lanes.count)
-        rows = row_starts(plan, code, query, head, first + v * lanes.count, plan.attention.queries)
+        here = first + v * lanes.count
+        rows = row_starts(plan, code, query, head, here, plan.attention.queries)
+        places = [here + (lane + _AHEAD) for lane in range(lanes.count)]
+        soon = _foresee(plan, code, query, head, places)
 
         def square(s: Expr) -> tirx.Stmt:
             inner = Code(lanes)
-            for row in rows:
-                inner.add(*_fetch(plan, query, row + s * lanes.count, _AHEAD))
+            inner.add(*soon(s * side))
+            if plan.copies_queries:
+                inner.add(*copy_words(plan, inner, target, at, rows, s))
+                return inner.body()
             loaded = [
                 inner.name("loaded", plan.load(query, row + s * lanes.count) * scale)
                 for row in rows
@@ -189,12 +209,12 @@ def load_queries(
 
         if squares:
             code.add(loop(index(squares), square, "square"))
-        for word in range(squares * lanes.count // 2, plan.key_words):
+        for word in range(squares * side // 2, plan.key_words):
             pair = []
             for channel in (2 * word, 2 * word + 1):
 
                 def element(lane: int, channel: int = channel) -> Expr | None:
-                    place = rows[lane] + channel * query.strides[-1]
+                    place = rows[lane] + channel * query.step
                     return plan.read(query, place) if channel < depth else None
 
                 pair.append(code.name("channel", _gathered(code, element) * scale))

@@ -39,13 +39,6 @@ class View:
     offset: Expr
     axes: tuple[tuple[Loop, ...], ...]
 
-    @property
-    def strides(self) -> tuple[Expr, ...] | None:
-        """Return the stride of each axis, None if some axis has several."""
-        if any(len(loops) > 1 for loops in self.axes):
-            return None
-        return tuple(loops[0][1] if loops else index(0) for loops in self.axes)
-
     def permuted(self, axes: Sequence[int]) -> View:
         """Return the view with its axes in another order."""
         return View(self.base, self.offset, tuple(self.axes[axis] for axis in axes))
@@ -243,10 +236,13 @@ def _number(value: relax.Expr) -> int | None:
 
 
 def has_vectors(view: View | None) -> bool:
-    """Tell whether strides describe the view, and the last axis lies side by side."""
-    if view is None or view.strides is None:
+    """Tell whether the last axis lies side by side, and loops inside loops are of known extents."""
+    if view is None or len(view.axes[-1]) > 1:
         return False
-    return not view.axes[-1] or constant_value(view.strides[-1]) == 1
+    nested = [extent for loops in view.axes if len(loops) > 1 for extent, _ in loops]
+    if any(constant_value(extent) is None for extent in nested):
+        return False
+    return all(constant_value(stride) == 1 for _, stride in view.axes[-1])
 
 
 def is_rearrangement(value: relax.Expr) -> bool:

@@ -52,7 +52,7 @@ class TableOperand(Operand):
         named = tirx.BufferLoad(self.table, [window * self.longest + place])
         return super().at(0, head, tirx.Cast("int64", named) - 1, channel)
 
-    def rows_on(self, count: int) -> None:
+    def foreseen(self, *position: Expr | int) -> None:
         """Return nothing: the table decides."""
         return
 
@@ -124,8 +124,9 @@ def windowed_function(heads: int, depth: int, unit: VectorUnit, bfloat16: bool) 
     shape = tile_shape(longest, longest, depth, unit, bfloat16)
 
     def operand(argument: int, offset: int, row: int) -> TableOperand:
-        strides = (index(0), index(depth), index(row), index(1))
-        return TableOperand(argument, index(offset), strides, flat[1], longest)
+        strides = ((heads, depth), (rows, row), (depth, 1))
+        axes = ((), *(((index(n), index(step)),) for n, step in strides))
+        return TableOperand(argument, index(offset), axes, flat[1], longest)
 
     def task(number: Expr) -> tirx.Stmt:
         inner = Code(code.lanes)

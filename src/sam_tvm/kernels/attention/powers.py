@@ -1,4 +1,4 @@
-"""2**x of vectors by AVX-512's own instructions, which every CPU with AMX has.
+"""2**x of vectors by AVX-512's own instructions, for the weights of an online softmax.
 
 `vreduceps` leaves x less the largest whole number below it, `vscalefps` multiplies by two to the
 power of that number: both take x as it is, infinite or far below what a float32 holds.
@@ -6,8 +6,10 @@ power of that number: both take x as it is, infinite or far below what a float32
 
 from __future__ import annotations
 
+import functools
+
 from tvm import tirx
-from tvm.ir import Expr
+from tvm.ir import Expr, StringImm
 
 from sam_tvm.kernels.amx.instructions import in_all_lanes
 
@@ -26,10 +28,17 @@ _COEFFICIENTS = {
 _DOWN, _CURRENT = 1, 4  # rounding to whole numbers, and of results
 
 
-def power_text() -> str:
-    """Return the functions `sam_tvm_power_DEGREE`."""
+def import_powers(body: tirx.Stmt) -> tirx.Stmt:
+    """Make the functions that `power_of_two` calls known around `body`."""
+    text = StringImm(_power_text())
+    return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)
+
+
+@functools.cache
+def _power_text() -> str:
     v, mask = "<16 x float>", "zeroinitializer, i16 -1"
     text = f"""
+declare {v} @llvm.fma.v16f32({v}, {v}, {v})
 declare {v} @llvm.x86.avx512.mask.reduce.ps.512({v}, i32, {v}, i16, i32)
 declare {v} @llvm.x86.avx512.mask.scalef.ps.512({v}, {v}, {v}, i16, i32)
 """
