@@ -20,27 +20,20 @@ from sam_tvm.kernels.movement import (
     same_steps,
     shape_of,
 )
-
-_UNARY_NAMES = (
-    *("nn.relu", "nn.gelu", "nn.gelu_tanh", "nn.silu", "nn.leakyrelu", "sigmoid", "tanh", "erf"),
-    *("exp", "log", "sqrt", "rsqrt", "abs", "negative", "square", "clip", "astype"),
+from sam_tvm.kernels.operators import (
+    BINARY,
+    MATMUL,
+    PERMUTE,
+    REDUCTIONS,
+    RESHAPES,
+    UNARY,
+    operator_name,
 )
-_BINARY_NAMES = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
-_REDUCTION_NAMES = ("mean", "sum", "max", "min", "variance")
-_RESHAPE_NAMES = ("reshape", "expand_dims", "squeeze", "flatten")
 
-
-def _names(names: Sequence[str]) -> frozenset[str]:
-    return frozenset(f"relax.{name}" for name in names)
-
-
-UNARY, BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
-_REDUCTIONS, RESHAPES = _names(_REDUCTION_NAMES), _names(_RESHAPE_NAMES)
-PERMUTE = "relax.permute_dims"
 _MAX_POOL, _AVERAGE_POOL = "relax.nn.max_pool2d", "relax.nn.avg_pool2d"
 _RESIZE = "relax.image.resize2d"
-_NORM, _MATMUL = "relax.nn.layer_norm", "relax.matmul"
-_ALL = UNARY | BINARY | _REDUCTIONS | RESHAPES | {PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
+_NORM = "relax.nn.layer_norm"
+_ALL = UNARY | BINARY | REDUCTIONS | RESHAPES | {PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
 
 
 def leading_to_convolutions(
@@ -53,16 +46,9 @@ def leading_to_convolutions(
             found.add(value.args[0])
         elif var in found and operator_name(value) in _ALL:
             found.update(arg for arg in value.args if isinstance(arg, relax.Var))
-        elif var in found and operator_name(value) in (_NORM, _MATMUL):
+        elif var in found and operator_name(value) in (_NORM, MATMUL):
             found.add(value.args[0])
     return found
-
-
-def operator_name(value: relax.Expr | None) -> str:
-    """Return the name of the operator that a value calls, "" if it calls none."""
-    if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op):
-        return value.op.name
-    return ""
 
 
 class Propagation:
@@ -95,13 +81,13 @@ class Propagation:
             return self._binary(var, call)
         if name in UNARY:
             return self._unary(call)
-        if name in _REDUCTIONS:
+        if name in REDUCTIONS:
             return self._reduction(call)
         if name == PERMUTE or name in RESHAPES:
             return self._movement(var, call)
         if name in (_MAX_POOL, _AVERAGE_POOL, _RESIZE):
             return self._spatial(var, call, name)
-        if name == _NORM or (name == _MATMUL and var in self._wanted):
+        if name == _NORM or (name == MATMUL and var in self._wanted):
             return self._row_by_row(call)
         return None
 

@@ -13,8 +13,8 @@ from tvm import relax
 from tvm.ir import Expr
 from tvm.relax.expr_functor import mutator
 
-from sam_tvm.kernels.channels_last import BINARY, RESHAPES, operator_name
 from sam_tvm.kernels.movement import axis_groups, shape_of
+from sam_tvm.kernels.operators import BINARY, RESHAPES, operator_name
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
 _CONCAT = "relax.concat"

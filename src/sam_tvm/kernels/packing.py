@@ -14,10 +14,21 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels import panels as layout
-from sam_tvm.kernels.channels_last import BINARY, PERMUTE, RESHAPES, UNARY, operator_name
 from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.operators import (
+    BINARY,
+    CALL_TIR,
+    PERMUTE,
+    RESHAPES,
+    UNARY,
+    operator_name,
+)
 from sam_tvm.kernels.panels import Panels
-from sam_tvm.kernels.parameters import functions_with_parameters, parameter_values
+from sam_tvm.kernels.parameters import (
+    functions_with_parameters,
+    is_product_with,
+    parameter_values,
+)
 from sam_tvm.kernels.quantisation import quantise
 
 # Below this many columns most of a panel would be padding; the default rule takes the product.
@@ -52,14 +63,11 @@ def pack_weights(panels: Panels) -> tvm.ir.transform.Pass:
     return run
 
 
-def is_product_with_weight(call: relax.Expr | None, weights: set[relax.Var]) -> bool:
+def is_worth_packing(call: relax.Expr | None, weights: set[relax.Var]) -> bool:
     """Tell whether a value is a product with one of these weights that is worth packing."""
-    if operator_name(call) != "relax.matmul" or call.args[1] not in weights:
+    if not is_product_with(call, weights):
         return False
-    x, weight = call.args[0].ty, call.args[1].ty
-    if x.ndim < 2 or weight.ndim != 2 or str(x.dtype) != "float32":
-        return False
-    rows, columns = (int(extent) for extent in weight.shape)
+    rows, columns = (int(extent) for extent in call.args[1].ty.shape)
     return rows >= _FEWEST_ROWS and columns >= _FEWEST_COLUMNS
 
 
@@ -85,7 +93,7 @@ class _Packer(PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite one call, if it multiplies by a weight that is worth packing."""
-        if not self._is_product_with_weight(call):
+        if not self._is_worth_packing(call):
             return super().visit_call_(call)
         x, weight = call.args
         x = self._rounded(x) if self.panels.bfloat16 else self.visit_expr(x)
@@ -126,7 +134,7 @@ class _Packer(PyExprMutator):
     def _before_widening(self, x: relax.Expr) -> relax.Expr | None:
         """Return the bfloat16 that a value is, None if it is anything else."""
         call = self.bound.get(x)
-        if operator_name(call) != "relax.call_tir":
+        if operator_name(call) != CALL_TIR:
             return None
         widens = layout.WIDENS in (self.module[call.args[0]].attrs or {})
         return call.args[1].fields[0] if widens else None
@@ -138,12 +146,12 @@ class _Packer(PyExprMutator):
         while isinstance(x, relax.Var) and self.readers[x] == 1:
             value = self.bound.get(x)
             name = operator_name(value)
-            if name in (PERMUTE, _NORM) or self._is_product_with_weight(value):
+            if name in (PERMUTE, _NORM) or self._is_worth_packing(value):
                 return True
             if name not in _JOINED:
                 return False
             x = value.args[0]
         return False
 
-    def _is_product_with_weight(self, call: relax.Expr | None) -> bool:
-        return is_product_with_weight(call, self.weights)
+    def _is_worth_packing(self, call: relax.Expr | None) -> bool:
+        return is_worth_packing(call, self.weights)

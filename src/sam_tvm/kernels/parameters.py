@@ -7,9 +7,12 @@ rewrites of this package may rearrange a weight at no cost while the model runs.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import tvm
 from tvm import relax
+
+from sam_tvm.kernels.operators import MATMUL, operator_name
 
 # A value this much larger than the parameters that it comes from (a tiled or broadcast one) stays
 # where it is: storing it would cost more than computing it. The merged taps of a convolution after
@@ -43,6 +46,14 @@ def functions_with_parameters(
         for var, function in module.functions_items()
         if isinstance(function, relax.Function) and "num_input" in (function.attrs or {})
     ]
+
+
+def is_product_with(call: relax.Expr | None, weights: Container[relax.Var]) -> bool:
+    """Tell whether a value multiplies float32 rows by a matrix, one of these variables."""
+    if operator_name(call) != MATMUL or call.args[1] not in weights:
+        return False
+    x, weight = call.args[0].ty, call.args[1].ty
+    return x.ndim >= 2 and weight.ndim == 2 and str(x.dtype) == "float32"
 
 
 def _roots(

@@ -15,12 +15,12 @@ from tvm import relax, tirx
 from tvm.ir import Expr, Var
 from tvm.relax.expr_functor import mutator
 
-from sam_tvm.kernels.channels_last import operator_name
 from sam_tvm.kernels.expressions import constant_value, divide_up, product
 from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.movement import shape_of
+from sam_tvm.kernels.operators import MATMUL, operator_name
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.vectors import Code, Lanes, index
@@ -75,7 +75,7 @@ class _Placer(Rewriter):
 
     def _tensors(self, call: relax.Call) -> list[relax.Expr] | None:
         """Return x, w1, b1 and w2 of a perceptron's result, or None."""
-        if operator_name(call) != "relax.matmul" or not _is_matrix(call.args[1], _MOST_OUTPUTS):
+        if operator_name(call) != MATMUL or not _is_matrix(call.args[1], _MOST_OUTPUTS):
             return None
         activated = self.value(call.args[0])
         if operator_name(activated) != "relax.nn.relu":
@@ -85,7 +85,7 @@ class _Placer(Rewriter):
             return None
         for own, bias in (added.args, reversed(added.args)):
             first = self.value(own)
-            if operator_name(first) != "relax.matmul" or len(shape_of(bias)) != 1:
+            if operator_name(first) != MATMUL or len(shape_of(bias)) != 1:
                 continue
             x, weight = first.args
             rows = constant_value(shape_of(weight)[0])

@@ -10,8 +10,8 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import mutator
 
-from sam_tvm.kernels.channels_last import PERMUTE, operator_name
 from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.operators import PERMUTE, operator_name
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
 _SLICE = "relax.strided_slice"

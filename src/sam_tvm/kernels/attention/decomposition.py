@@ -9,8 +9,8 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.attention.operands import OPERATORS
-from sam_tvm.kernels.attention.views import name_of, permutation
 from sam_tvm.kernels.attention.windows import is_windowed_attention
+from sam_tvm.kernels.operators import PERMUTE, operator_name, permutation
 from sam_tvm.kernels.rewriting import rewriting_pass
 
 _LOWEST = -3.4028234663852886e38  # the lowest finite float32
@@ -31,7 +31,7 @@ class _Writer(PyExprMutator):
         """Write out one call, if it is attention without a sliding window."""
         if is_windowed_attention(call):
             return self._windows(call)
-        if name_of(call) not in OPERATORS or call.attrs.window_size is not None:
+        if operator_name(call) not in OPERATORS or call.attrs.window_size is not None:
             return super().visit_call_(call)
         arguments = [self.visit_expr(argument) for argument in call.args]
         query, key, value = (self._heads_second(tensor) for tensor in arguments[:3])
@@ -77,7 +77,7 @@ class _Writer(PyExprMutator):
     def _heads_second(self, tensor: relax.Expr) -> relax.Expr:
         """Swap heads and positions; what was just swapped is taken as it was before."""
         before = self.lookup_binding(tensor) if isinstance(tensor, relax.Var) else None
-        if name_of(before) == "relax.permute_dims" and permutation(before) == [0, 2, 1, 3]:
+        if operator_name(before) == PERMUTE and permutation(before) == [0, 2, 1, 3]:
             return before.args[0]
         return self.builder_.emit(relax.op.permute_dims(tensor, [0, 2, 1, 3]))
 

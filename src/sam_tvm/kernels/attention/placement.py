@@ -11,16 +11,10 @@ from sam_tvm.kernels.attention.kernel import RULE, attention_function
 from sam_tvm.kernels.attention.operands import OPERATORS, Site, describe, is_supported
 from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.attention.rounding import rounded_operands, rounded_results
-from sam_tvm.kernels.attention.views import (
-    View,
-    has_shape,
-    has_vectors,
-    is_rearrangement,
-    name_of,
-    place_in,
-    whole,
-)
+from sam_tvm.kernels.attention.views import View, has_shape, has_vectors, place_in, whole
+from sam_tvm.kernels.operators import is_rearrangement, operator_name
 from sam_tvm.kernels.panels import panels_for, round_call, widen_call
+from sam_tvm.kernels.parameters import parameter_values
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 
@@ -70,11 +64,12 @@ class _Placer:
         """Return the function with its attentions replaced, None if there are none."""
         blocks = list(function.body.blocks)
         readers = Readers(function)
-        if not any(name_of(value) in OPERATORS for value in readers.values.values()):
+        if not any(operator_name(value) in OPERATORS for value in readers.values.values()):
             return None
-        if self._bfloat16:
-            self._multiplied = rounded_results(readers, function)
-            operands = rounded_operands(readers, self._builder.get())
+        if self._bfloat16 and "num_input" in (function.attrs or {}):
+            weights = set(parameter_values(function))
+            self._multiplied = rounded_results(readers, weights)
+            operands = rounded_operands(readers, weights, self._builder.get())
             self._rounded = {
                 var: relax.DataflowVar(f"{var.name}_rounded", self._round(var).ty)
                 for var in operands
@@ -98,7 +93,7 @@ class _Placer:
             if binding.var in moved:
                 continue
             call = binding.value
-            if name_of(call) not in OPERATORS or not is_supported(call):
+            if operator_name(call) not in OPERATORS or not is_supported(call):
                 bindings.append(binding)
                 if binding.var in self._rounded:
                     rounded = self._rounded[binding.var]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tvm import relax
 
-from sam_tvm.kernels.attention.views import is_rearrangement, name_of
+from sam_tvm.kernels.operators import is_rearrangement, operator_name
 
 _CUTTING = ("relax.strided_slice", "relax.split", "relax.broadcast_to")
 
@@ -36,6 +36,11 @@ class Readers:
         """Return the variables whose values read a variable."""
         return self._readers[var]
 
+    def only(self, var: relax.Var) -> relax.Var | None:
+        """Return the one variable whose value reads a variable, None if others do or none."""
+        readers = self._readers[var]
+        return readers[0] if len(readers) == 1 and var not in self.results else None
+
     def ends(self, var: relax.Var) -> Iterator[tuple[relax.Var, relax.Var | None]]:
         """Return what computes with a variable's elements.
 
@@ -49,7 +54,7 @@ class Readers:
         for reader in self._readers[var]:
             value = self.values[reader]
             moved = isinstance(value, relax.Var | relax.TupleGetItem)
-            if moved or is_rearrangement(value) or name_of(value) in _CUTTING:
+            if moved or is_rearrangement(value) or operator_name(value) in _CUTTING:
                 yield from self.ends(reader)
             else:
                 yield var, reader

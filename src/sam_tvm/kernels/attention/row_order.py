@@ -9,17 +9,14 @@ nothing is copied, and what is added to the second product, a residual, joins it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
+from sam_tvm.kernels.attention.chains import Chain, chains
 from sam_tvm.kernels.attention.operands import OPERATORS, is_supported
 from sam_tvm.kernels.attention.readers import Readers
-from sam_tvm.kernels.attention.views import has_shape, is_rearrangement, name_of, permutation
-from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.attention.views import has_shape
 from sam_tvm.kernels.movement import (
     Layouts,
     Moved,
@@ -29,7 +26,13 @@ from sam_tvm.kernels.movement import (
     keeps_rows,
     shape_of,
 )
-from sam_tvm.kernels.neighbours import READS_NEIGHBOURS
+from sam_tvm.kernels.operators import (
+    CALL_TIR,
+    PERMUTE,
+    is_rearrangement,
+    operator_name,
+    permutation,
+)
 from sam_tvm.kernels.parameters import parameter_values
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
@@ -41,35 +44,23 @@ def keep_row_order() -> tvm.ir.transform.Pass:
     return parameter_rewriting_pass("SamTvmKeepRowOrder", _Rewriter)
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """A product with a weight, and what is done to its result row by row.
-
-    Attributes:
-        x: what is multiplied.
-        calls: the product, a bias perhaps, a rotation perhaps; each reads the one before first.
-        result: the last one's variable.
-
-    """
-
-    x: relax.Var
-    calls: tuple[relax.Call, ...]
-    result: relax.Var
-
-
 @mutator
 class _Rewriter(Rewriter):
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
         self.module = module
         self.layouts = Layouts(self.builder_)
-        self.before: dict[relax.Var, tuple[_Chain, Moved]] = {}
-        self.behind: dict[relax.Var, tuple[_Chain, Moved]] = {}
+        self.parameters: set[relax.Var] = set()
+        self.before: dict[relax.Var, tuple[Chain, Moved]] = {}
+        self.behind: dict[relax.Var, tuple[Chain, Moved]] = {}
 
     def visit_function_(self, function: relax.Function) -> relax.Function:
         """Look for products first."""
         readers = Readers(function)
-        for chain in _chains(readers, set(parameter_values(function)), self.module):
+        self.parameters = set(parameter_values(function))
+        for chain in chains(readers, self.parameters, self.module):
+            if not chain.has_known_rows:
+                continue
             source = _movement_before(chain, readers)
             if source is not None:
                 self.before[chain.result] = chain, source
@@ -92,28 +83,28 @@ class _Rewriter(Rewriter):
             return
         self.set_var_remap(binding.var, result)
 
-    def _permuted_behind(self, chain: _Chain, moved: Moved) -> relax.Expr:
+    def _permuted_behind(self, chain: Chain, moved: Moved) -> relax.Expr:
         """Emit a product of the rows as they lie, in the shape that it had, and move its result."""
         base = self.visit_expr(moved.base)
         shape = shape_of(base)[:-1]
-        x = self.layouts.lay_out(Moved(base).reshaped(shape_of(chain.x)))
+        x = self.layouts.lay_out(Moved(base).reshaped(shape_of(chain.product.args[0])))
         for call in chain.calls:
             x = self._again(call, x, moved.steps)
         result = Moved(x).reshaped((*shape, shape_of(x)[-1]))
         return self.layouts.lay_out(result.followed(moved.with_rows(x).steps))
 
-    def _permuted_before(self, chain: _Chain, moved: Moved) -> relax.Expr:
+    def _permuted_before(self, chain: Chain, moved: Moved) -> relax.Expr:
         """Emit a product of moved rows."""
-        x = self.layouts.lay_out(moved.with_rows(self.visit_expr(chain.x)))
+        x = self.layouts.lay_out(moved.with_rows(self.visit_expr(chain.product.args[0])))
         for call in chain.calls:
             x = self._again(call, x, ())
         return x
 
     def _again(self, call: relax.Call, x: relax.Expr, steps: tuple[Step, ...]) -> relax.Expr:
         """Emit one step of a chain, reading `x`; `steps` is how its rows had been moved."""
-        if name_of(call) != "relax.call_tir":
-            others = [self.visit_expr(argument) for argument in call.args[1:]]
-            return self.builder_.emit(relax.Call(call.op, [x, *others], call.attrs))
+        if operator_name(call) != CALL_TIR:
+            arguments = [self.visit_expr(a) if a in self.parameters else x for a in call.args]
+            return self.builder_.emit(relax.Call(call.op, arguments, call.attrs))
         table = self.visit_expr(call.args[1].fields[1])
         steps = Moved(x, steps).with_rows(table).steps
         pulled = self.layouts.pull(table, steps, len(shape_of(table)))
@@ -122,39 +113,10 @@ class _Rewriter(Rewriter):
         return self.builder_.emit(relax.call_tir(kernel, [x, table], call.ty_args[0]))
 
 
-def _chains(readers: Readers, parameters: set[relax.Var], module: tvm.IRModule) -> Iterator[_Chain]:
-    """Return all chains of known sizes, as long as they go."""
-
-    def follows(var: relax.Var) -> relax.Var | None:
-        if len(readers.of(var)) != 1 or var in readers.results:
-            return None
-        (after,) = readers.of(var)
-        call = readers.values[after]
-        if name_of(call) == "relax.add":
-            is_bias = call.args[1] in parameters and call.args[1].ty.ndim == 1
-            return after if call.args[0].same_as(var) and is_bias else None
-        if name_of(call) != "relax.call_tir":
-            return None
-        if READS_NEIGHBOURS not in (module[call.args[0]].attrs or {}):
-            return None
-        return after if call.args[1].fields[0].same_as(var) else None
-
-    for var, call in readers.values.items():
-        if name_of(call) != "relax.matmul" or call.args[1] not in parameters:
-            continue
-        if call.args[1].ty.ndim != 2 or None in map(constant_value, call.args[0].ty.shape):
-            continue
-        calls, result = [call], var
-        while (after := follows(result)) is not None:
-            calls.append(readers.values[after])
-            result = after
-        yield _Chain(call.args[0], tuple(calls), result)
-
-
-def _movement_before(chain: _Chain, readers: Readers) -> Moved | None:
+def _movement_before(chain: Chain, readers: Readers) -> Moved | None:
     """Return how a product's rows were moved, if attention alone reads its result."""
     steps: list[Step] = []
-    var = chain.x
+    var = chain.product.args[0]
     while (step := _step(readers.values.get(var))) is not None:
         steps.insert(0, step)
         var = readers.values[var].args[0]
@@ -166,18 +128,16 @@ def _movement_before(chain: _Chain, readers: Readers) -> Moved | None:
     return moved if _permutes(moved) else None
 
 
-def _movement_behind(chain: _Chain, readers: Readers) -> tuple[relax.Var, Moved] | None:
+def _movement_behind(chain: Chain, readers: Readers) -> tuple[relax.Var, Moved] | None:
     """Return where the rows of a product of attention's result end, and how they were moved."""
-    var = chain.x
-    while _is_read_once(var, readers) and is_rearrangement(readers.values.get(var)):
+    var = chain.product.args[0]
+    while readers.only(var) is not None and is_rearrangement(readers.values.get(var)):
         var = readers.values[var].args[0]
-    is_turned = any(name_of(call) == "relax.call_tir" for call in chain.calls)
-    if is_turned or not _is_read_once(var, readers) or not _is_attention(readers.values.get(var)):
+    if readers.only(var) is None or not _is_attention(readers.values.get(var)) or chain.is_turned:
         return None
     steps: list[Step] = []
     end = chain.result
-    while _is_read_once(end, readers):
-        (after,) = readers.of(end)
+    while (after := readers.only(end)) is not None:
         step = _step(readers.values[after])
         if step is None:
             break
@@ -188,18 +148,14 @@ def _movement_behind(chain: _Chain, readers: Readers) -> tuple[relax.Var, Moved]
 
 
 def _is_attention(call: relax.Expr | None) -> bool:
-    return name_of(call) in OPERATORS and is_supported(call)
-
-
-def _is_read_once(var: relax.Var, readers: Readers) -> bool:
-    return len(readers.of(var)) == 1 and var not in readers.results
+    return operator_name(call) in OPERATORS and is_supported(call)
 
 
 def _step(call: relax.Expr | None) -> Step | None:
     """Return how an operator moves whole rows, None if it does anything else."""
     if not is_rearrangement(call) or not has_shape(call.args[0]):
         return None
-    if name_of(call) == "relax.permute_dims":
+    if operator_name(call) == PERMUTE:
         step: Step = Permute(tuple(permutation(call)))
     else:
         step = Reshape(shape_of(call.args[0]), tuple(call.ty.shape))

@@ -13,11 +13,11 @@ from tvm import relax, sym, tirx
 from tvm.ir import Expr
 
 from sam_tvm.kernels.expressions import constant_value, product
+from sam_tvm.kernels.operators import PERMUTE, RESHAPES, operator_name, permutation
 from sam_tvm.kernels.vectors import index
 
 Bindings = Mapping[relax.Var, relax.Expr]
 Loop = tuple[Expr, Expr]
-_RESHAPES = ("relax.reshape", "relax.flatten", "relax.squeeze", "relax.expand_dims")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _part(
 ) -> tuple[relax.Var | None, Callable[[View], View | None] | None]:
     """Return what was split, and the view of one part."""
     call = bindings.get(value.tuple_value)
-    if name_of(call) != "relax.split":
+    if operator_name(call) != "relax.split":
         return None, None
     parts = value.tuple_value.ty.fields
     axis = int(call.attrs.axis) % len(parts[0].shape)
@@ -185,13 +185,13 @@ def _step(
     value: relax.Expr | None, shape: tuple[Expr, ...], analyzer: sym.Analyzer
 ) -> Callable[[View], View | None] | None:
     """Return what an operator with a result of `shape` makes of its argument's view."""
-    name = name_of(value)
-    if name == "relax.permute_dims":
+    name = operator_name(value)
+    if name == PERMUTE:
         axes = permutation(value)
         return lambda view: view.permuted(axes)
     if name == "relax.broadcast_to":
         return lambda view: view.broadcast(shape)
-    if name in _RESHAPES:
+    if name in RESHAPES:
         return lambda view: view.reshaped(shape, analyzer)
     slices = _slices(value) if name == "relax.strided_slice" else None
     if slices is None:
@@ -203,18 +203,6 @@ def _step(
         return view
 
     return cut
-
-
-def name_of(value: relax.Expr | None) -> str:
-    """Return the name of the operator that is called, "" for anything else."""
-    return getattr(value.op, "name", "") if isinstance(value, relax.Call) else ""
-
-
-def permutation(call: relax.Call) -> list[int]:
-    """Return the axes of a `permute_dims`."""
-    rank = len(call.args[0].ty.shape)
-    axes = call.attrs.axes
-    return list(range(rank))[::-1] if axes is None else [int(axis) % rank for axis in axes]
 
 
 def _slices(call: relax.Call) -> list[tuple[int, int, int]] | None:
@@ -245,11 +233,6 @@ def has_vectors(view: View | None) -> bool:
     return all(constant_value(stride) == 1 for _, stride in view.axes[-1])
 
 
-def is_rearrangement(value: relax.Expr) -> bool:
-    """Tell whether an operator only permutes or reshapes its argument."""
-    return name_of(value) in ("relax.permute_dims", *_RESHAPES)
-
-
 def place_in(result: relax.Var, steps: Sequence[relax.Call], analyzer: sym.Analyzer) -> View | None:
     """Return where a tensor's elements are after it was permuted and reshaped.
 
@@ -267,7 +250,7 @@ def place_in(result: relax.Var, steps: Sequence[relax.Call], analyzer: sym.Analy
     for call in reversed(steps):
         if view is None:
             return None
-        if name_of(call) == "relax.permute_dims":
+        if operator_name(call) == PERMUTE:
             axes = permutation(call)
             view = view.permuted([axes.index(axis) for axis in range(len(axes))])
         else:

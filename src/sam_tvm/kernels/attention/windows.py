@@ -23,10 +23,10 @@ from sam_tvm.kernels.attention.problem import (
     tile_shape,
     unknown_whole,
 )
-from sam_tvm.kernels.attention.views import name_of
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
 from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.operators import operator_name
 from sam_tvm.kernels.panels import panels_for
 from sam_tvm.kernels.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
@@ -77,7 +77,7 @@ def place_windows(target: tvm.target.Target | str, precision: str) -> tvm.ir.tra
 
 def is_windowed_attention(call: relax.Expr) -> bool:
     """Tell whether an expression is the call that the importer leaves."""
-    if name_of(call) != "relax.call_dps_packed":
+    if operator_name(call) != "relax.call_dps_packed":
         return False
     function = call.args[0]
     return isinstance(function, relax.ExternFunc) and function.global_symbol == WINDOWED_ATTENTION

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tvm import relax
 
-from sam_tvm.kernels.attention.views import name_of
 from sam_tvm.kernels.gathered.problem import Sizes
+from sam_tvm.kernels.operators import operator_name
 from sam_tvm.patches.packed_functions import GATHERED_PRODUCT
 
 _ARGUMENTS = 6  # without `start`
@@ -15,7 +15,7 @@ _ARGUMENTS = 6  # without `start`
 
 def is_gathered_product(call: relax.Expr) -> bool:
     """Tell whether an expression is such a call."""
-    if name_of(call) != "relax.call_dps_packed":
+    if operator_name(call) != "relax.call_dps_packed":
         return False
     function = call.args[0]
     return isinstance(function, relax.ExternFunc) and function.global_symbol == GATHERED_PRODUCT

@@ -35,7 +35,7 @@ def place(target: tvm.target.Target | str) -> tvm.ir.transform.Pass:
 class _Rewriter(Rewriter):
     def __init__(self, module: tvm.IRModule, lanes: int) -> None:
         super().__init__(module)
-        self.lanes = lanes
+        self.module, self.lanes = module, lanes
         self.sites: dict[relax.Var, Site] = {}
         self.unturned: dict[relax.Var, relax.Var] = {}
         self.values: dict[relax.Var, relax.Expr] = {}
@@ -45,8 +45,11 @@ class _Rewriter(Rewriter):
     def visit_function_(self, function: relax.Function) -> relax.Function:
         """Look for sites first."""
         self.values = dict(relax.analysis.get_var2val(function))
-        found = Sites(function, set(parameter_values(function)), 2 * self.lanes).find()
-        self.sites = {site.result: site for site in found}
+        sites = Sites(
+            function, set(parameter_values(function)), self.builder_.get(), 2 * self.lanes
+        )
+        found = sites.find()
+        self.sites = {site.chain.result: site for site in found}
         self.unturned = {var: before for site in found for var, before in site.unturned.items()}
         self.changed = bool(found)
         return super().visit_function_(function)
@@ -64,7 +67,7 @@ class _Rewriter(Rewriter):
 
     def _turned(self, site: Site) -> relax.Expr:
         """Emit a product, its columns arranged, and the rotation of some of its heads."""
-        call, bias = site.product, site.bias
+        call, bias = site.chain.product, site.chain.bias
         x, weight = (self.visit_expr(argument) for argument in call.args)
         columns = int(call.args[1].ty.shape[1])
         order = relax.const(arranged(columns, site.depth, site.heads, self.lanes), "int64")

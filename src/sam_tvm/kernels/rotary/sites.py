@@ -6,13 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import product as combinations
 
+import tvm
 from tvm import relax, sym
 
+from sam_tvm.kernels.attention.chains import Chain, chains
 from sam_tvm.kernels.attention.operands import OPERATORS
 from sam_tvm.kernels.attention.readers import Readers
-from sam_tvm.kernels.attention.views import Bindings, View, has_shape, name_of, trace
-from sam_tvm.kernels.channels_last import operator_name
+from sam_tvm.kernels.attention.views import Bindings, View, has_shape, trace
 from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.operators import operator_name
 from sam_tvm.kernels.rotary.pattern import Rotation, find_rotation
 
 _QUERIES_AND_KEYS = (0, 1)
@@ -23,9 +25,7 @@ class Site:
     """A product, perhaps with a bias, of which some heads are turned.
 
     Attributes:
-        result: its variable, (..., N) with rows that count positions fastest.
-        product: of activations and a weight.
-        bias: what is added, (N,), if anything.
+        chain: makes a result (..., N) with rows that count positions fastest.
         depth: channels of a head, D.
         heads: the numbers of the heads that are turned, of N / D.
         positions: L.
@@ -34,9 +34,7 @@ class Site:
 
     """
 
-    result: relax.Var
-    product: relax.Call
-    bias: relax.Var | None
+    chain: Chain
     depth: int
     heads: frozenset[int]
     positions: int
@@ -59,18 +57,26 @@ class _Turned:
 class Sites:
     """Looks for sites in one function."""
 
-    def __init__(self, function: relax.Function, parameters: set[relax.Var], pair: int) -> None:
+    def __init__(
+        self, function: relax.Function, parameters: set[relax.Var], module: tvm.IRModule, pair: int
+    ) -> None:
         """Take a function apart.
 
         Args:
             function: of dataflow.
             parameters: its variables that depend on parameters alone.
+            module: holds what it calls.
             pair: columns that both vectors of a pair of neighbours hold.
 
         """
         self._readers = Readers(function)
         self._values: Bindings = self._readers.values
-        self._parameters, self._pair = parameters, pair
+        self._chains = {
+            chain.result: chain
+            for chain in chains(self._readers, parameters, module)
+            if chain.has_known_rows
+        }
+        self._pair = pair
         self._analyzer = sym.Analyzer()
 
     def find(self) -> list[Site]:
@@ -92,7 +98,7 @@ class Sites:
         )
         if real is None or imaginary is None or not real.base.same_as(imaginary.base):
             return None
-        if self._product(real.base) is None or real.loops != imaginary.loops:
+        if real.base not in self._chains or real.loops != imaginary.loops:
             return None
         positions, half = (constant_value(extent) for extent in rotation.cosines.ty.shape)
         *outer, rows, pairs = real.loops
@@ -112,21 +118,6 @@ class Sites:
             return None
         numbers = _positions(real.offset // depth, [(n, s // depth) for n, s in heads])
         return _Turned(rotation, real.base, unturned, depth, numbers)
-
-    def _product(self, var: relax.Var) -> tuple[relax.Call, relax.Var | None] | None:
-        """Return the product with a weight that a variable is, and the bias added, if any."""
-        call, bias = self._values.get(var), None
-        if operator_name(call) == "relax.add":
-            biases = [a for a in call.args if a in self._parameters and a.ty.ndim == 1]
-            others = [a for a in call.args if a not in self._parameters]
-            if len(biases) != 1 or len(others) != 1:
-                return None
-            (bias,), call = biases, self._values.get(others[0])
-        if operator_name(call) != "relax.matmul" or call.args[1] not in self._parameters:
-            return None
-        x, weight = call.args[0].ty, call.args[1].ty
-        known = all(constant_value(extent) is not None for extent in x.shape)
-        return (call, bias) if known and weight.ndim == 2 and str(x.dtype) == "float32" else None
 
     def _pairs_before(self, rotation: Rotation, real: _Strides) -> relax.Var | None:
         """Return the variable that holds what is turned just as the result holds what was."""
@@ -166,11 +157,8 @@ class Sites:
             return None
         if not self._others_are_apart(source, group, heads):
             return None
-        product, bias = self._product(source)
         return Site(
-            result=source,
-            product=product,
-            bias=bias,
+            chain=self._chains[source],
             depth=group[0].depth,
             heads=heads,
             positions=constant_value(first.cosines.ty.shape[0]),
@@ -189,7 +177,7 @@ class Sites:
             result = turned.rotation.result
             for var, reader in self._readers.ends(result):
                 call = self._values.get(reader) if reader is not None else None
-                if name_of(call) not in OPERATORS or not self._keeps_heads(var, turned):
+                if operator_name(call) not in OPERATORS or not self._keeps_heads(var, turned):
                     return False
                 own = [i for i, argument in enumerate(call.args) if argument.same_as(var)]
                 if any(i not in _QUERIES_AND_KEYS for i in own):
