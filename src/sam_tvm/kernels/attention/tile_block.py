@@ -18,7 +18,7 @@ from sam_tvm.kernels.expressions import divide
 from sam_tvm.kernels.loops import loop
 from sam_tvm.kernels.vectors import Code, index
 
-_BLOCK_KEYS = 4  # keys whose scores are compared in one step of a loop
+_BLOCK_KEYS = 8  # keys whose scores are compared with each other before the largest so far waits
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class TileBlock(Block):
         """Add to some keys' scores what is not in them yet, and keep the largest."""
         plan, t, lanes, memory = self.plan, self.plan.tile, self._lanes, self.memory
         code = Code(lanes)
+        found: list[list[Expr]] = [[] for _ in maxima]
         for i in range(_BLOCK_KEYS):
             key = code.bind("key", step * _BLOCK_KEYS + i)
             changes = plan.attention.causal is not None
@@ -90,7 +91,11 @@ class TileBlock(Block):
                 if changes or bias is not None:
                     score = code.name("score", score)
                     code.add(lanes.store(memory.scores, score, at))
-                code.set(maxima[v], tirx.max(code.get(maxima[v]), score))
+                found[v].append(score)
+        for maximum, scores in zip(maxima, found, strict=True):
+            while len(scores) > 1:
+                scores = [tirx.max(*pair) for pair in zip(scores[::2], scores[1::2], strict=True)]
+            code.set(maximum, tirx.max(code.get(maximum), *scores))
         return code.body()
 
     def _store_weights(
