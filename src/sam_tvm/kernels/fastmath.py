@@ -13,9 +13,11 @@ from collections.abc import Callable
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, Expr, StringImm
+from tvm.ir import Call, Expr
 
 from sam_tvm.kernels.expressions import dtype_of, is_guarded
+from sam_tvm.kernels.polynomials import Names, number, polynomial
+from sam_tvm.kernels.short_forms import short_form
 
 # e**r = 1 + r + r**2 * p(r) for |r| <= ln(2)/2; relative error below 0.01 ulp
 _EXP = (
@@ -48,19 +50,6 @@ _ERF_LARGE = (
     -2.118773164644001e-05,
 )
 _ERF_SPLIT = 0.9275
-# erf(x) = x * p(x**2) for |x| < _SHORT_ERF_END, to 4e-5: where results are rounded to bfloat16
-_SHORT_ERF = (
-    1.1282685595168676,
-    -0.37531544146162227,
-    0.11108000318458829,
-    -0.025103220726463794,
-    0.004235529245666759,
-    -0.0005110529176680865,
-    4.106192094097057e-05,
-    -1.944883921603442e-06,
-    4.074310620748494e-08,
-)
-_SHORT_ERF_END = 3.0
 # tanh(x) = x + x**3 * p(x**2) for |x| < _TANH_SPLIT
 _TANH_SMALL = (
     -0.33333283925367224,
@@ -78,63 +67,33 @@ _ROUNDS = 1.5 * 2**23
 _LN2_LOW = 1.428606820309417e-06
 
 
-def _number(value: float) -> Expr:
-    return tirx.FloatImm("float32", value)
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Expr) -> Expr:
-    result = _number(coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        result = result * x + _number(coefficient)
-    return result
-
-
-class _Names:
-    """Names values that are used several times; they become statements before the store.
-
-    Each is a buffer of one vector, which LLVM keeps in a register. `Let` and `Bind` would say the
-    same, but TVM's simplifier writes their values out at each use, which grows exponentially.
-    """
-
-    def __init__(self, lane: Expr, lanes: int) -> None:
-        self.allocations: list[tirx.Stmt] = []
-        self.stores: list[tirx.Stmt] = []
-        self._lane, self._lanes = lane, lanes
-
-    def name(self, name: str, value: Expr) -> Expr:
-        buffer = tirx.decl_buffer((self._lanes,), dtype_of(value), name)
-        self.allocations.append(tirx.AllocBuffer(buffer))
-        self.stores.append(tirx.BufferStore(buffer, value, [self._lane]))
-        return tirx.BufferLoad(buffer, [self._lane])
-
-
-def _exp(names: _Names, argument: Expr) -> Expr:
+def _exp(names: Names, argument: Expr) -> Expr:
     """Return e**x: e**r * 2**n with n = round(x / ln 2), scaled in two steps for subnormals."""
     x = names.name("x", argument)
     # Comparisons with NaN are false: it passes through both bounds, but not into the integer.
-    at_least = names.name("at_least", tirx.Select(x < _number(_LOWEST), _number(_LOWEST), x))
-    at_most = tirx.Select(at_least > _number(_HIGHEST), _number(_HIGHEST), at_least)
+    at_least = names.name("at_least", tirx.Select(x < number(_LOWEST), number(_LOWEST), x))
+    at_most = tirx.Select(at_least > number(_HIGHEST), number(_HIGHEST), at_least)
     clamped = names.name("clamped", at_most)
-    finite = tirx.Select(clamped > _number(_LOWEST), clamped, _number(_LOWEST))
-    scaled = names.name("scaled", finite * _number(_LOG2_E))
+    finite = tirx.Select(clamped > number(_LOWEST), clamped, number(_LOWEST))
+    scaled = names.name("scaled", finite * number(_LOG2_E))
     # Rounding by truncation: TVM has vector forms of conversions, not of `nearbyint`.
-    half_up = tirx.Select(scaled < _number(0.0), _number(-0.5), _number(0.5))
+    half_up = tirx.Select(scaled < number(0.0), number(-0.5), number(0.5))
     exponent = names.name("exponent", tirx.Cast("int32", scaled + half_up))
     n = names.name("n", tirx.Cast("float32", exponent))
-    r = names.name("r", (clamped - n * _number(_LN2_HIGH)) - n * _number(_LN2_LOW))
-    value = r * r * _polynomial(_EXP, r) + r + _number(1.0)
+    r = names.name("r", (clamped - n * number(_LN2_HIGH)) - n * number(_LN2_LOW))
+    value = r * r * polynomial(_EXP, r) + r + number(1.0)
     half = names.name("half", exponent >> tirx.IntImm("int32", 1))
     return names.name("power", value * _power_of_two(half) * _power_of_two(exponent - half))
 
 
-def _exp_of_moderate(names: _Names, argument: Expr) -> Expr:
+def _exp_of_moderate(names: Names, argument: Expr) -> Expr:
     """Return e**x for -80 <= x <= 80, where the scaling is one addition to the exponent's bits."""
     x = names.name("x", argument)
     # In a float of this size the lowest bit of the fraction is worth 1.
-    shifted = names.name("shifted", x * _number(_LOG2_E) + _number(_ROUNDS))
-    n = names.name("n", shifted - _number(_ROUNDS))
-    r = names.name("r", (x - n * _number(_LN2_HIGH)) - n * _number(_LN2_LOW))
-    value = names.name("value", r * r * _polynomial(_EXP, r) + r + _number(1.0))
+    shifted = names.name("shifted", x * number(_LOG2_E) + number(_ROUNDS))
+    n = names.name("n", shifted - number(_ROUNDS))
+    r = names.name("r", (x - n * number(_LN2_HIGH)) - n * number(_LN2_LOW))
+    value = names.name("value", r * r * polynomial(_EXP, r) + r + number(1.0))
     exponent = tirx.reinterpret("int32", shifted) << tirx.IntImm("int32", 23)
     bits = tirx.reinterpret("int32", value) + exponent
     return names.name("power", tirx.reinterpret("float32", bits))
@@ -145,80 +104,49 @@ def _power_of_two(n: Expr) -> Expr:
     return tirx.reinterpret("float32", bits)
 
 
-def _with_sign_of(names: _Names, x: Expr, magnitude: Expr) -> Expr:
+def _with_sign_of(names: Names, x: Expr, magnitude: Expr) -> Expr:
     magnitude = names.name("magnitude", magnitude)
-    return tirx.Select(x < _number(0.0), _number(0.0) - magnitude, magnitude)
+    return tirx.Select(x < number(0.0), number(0.0) - magnitude, magnitude)
 
 
-def _erf(names: _Names, argument: Expr) -> Expr:
+def _erf(names: Names, argument: Expr) -> Expr:
     x = names.name("x", argument)
     size = names.name("size", tirx.abs(x))
     square = names.name("square", x * x)
-    small = names.name("small", x + x * _polynomial(_ERF_SMALL, square))
-    capped = names.name("capped", tirx.Select(size > _number(4.0), _number(4.0), size))
-    tail = _exp_of_moderate(names, _polynomial(_ERF_LARGE, capped))
-    large = _with_sign_of(names, x, _number(1.0) - tail)
+    small = names.name("small", x + x * polynomial(_ERF_SMALL, square))
+    capped = names.name("capped", tirx.Select(size > number(4.0), number(4.0), size))
+    tail = _exp_of_moderate(names, polynomial(_ERF_LARGE, capped))
+    large = _with_sign_of(names, x, number(1.0) - tail)
     # NaN is not above the split: it takes the form that keeps it.
-    return names.name("erf", tirx.Select(size >= _number(_ERF_SPLIT), large, small))
+    return names.name("erf", tirx.Select(size >= number(_ERF_SPLIT), large, small))
 
 
-def _short_erf(names: _Names, argument: Expr) -> Expr:
-    x = names.name("x", argument)
-    end = _number(_SHORT_ERF_END)
-    # Comparisons with NaN are false: it passes through both bounds.
-    at_most = names.name("at_most", tirx.Select(x > end, end, x))
-    low = _number(-_SHORT_ERF_END)
-    capped = names.name("capped", tirx.Select(at_most < low, low, at_most))
-    square = names.name("square", capped * capped)
-    return names.name("erf", capped * _polynomial(_SHORT_ERF, square))
-
-
-def _tanh(names: _Names, argument: Expr) -> Expr:
+def _tanh(names: Names, argument: Expr) -> Expr:
     x = names.name("x", argument)
     size = names.name("size", tirx.abs(x))
     square = names.name("square", x * x)
-    small = names.name("small", x + x * square * _polynomial(_TANH_SMALL, square))
-    quotient = _number(2.0) / (_exp(names, size + size) + _number(1.0))
-    large = _with_sign_of(names, x, _number(1.0) - quotient)
-    return names.name("tanh", tirx.Select(size < _number(_TANH_SPLIT), small, large))
+    small = names.name("small", x + x * square * polynomial(_TANH_SMALL, square))
+    quotient = number(2.0) / (_exp(names, size + size) + number(1.0))
+    large = _with_sign_of(names, x, number(1.0) - quotient)
+    return names.name("tanh", tirx.Select(size < number(_TANH_SPLIT), small, large))
 
 
-def _sigmoid(names: _Names, argument: Expr) -> Expr:
-    power = _exp(names, _number(0.0) - argument)
-    return names.name("sigmoid", _number(1.0) / (_number(1.0) + power))
+def _sigmoid(names: Names, argument: Expr) -> Expr:
+    power = _exp(names, number(0.0) - argument)
+    return names.name("sigmoid", number(1.0) / (number(1.0) + power))
 
 
 _FORMS = {"tirx.exp": _exp, "tirx.erf": _erf, "tirx.tanh": _tanh, "tirx.sigmoid": _sigmoid}
-_SHORT_FORMS = {"tirx.erf": _short_erf}
-_SHORT = "sam_tvm.short."  # before the name of a function whose result is rounded
 
 
-def shortened(value: Expr) -> Expr:
-    """Return a value that will be rounded to bfloat16, by shorter polynomials where there are some.
-
-    `expand_calls` writes them out.
-    """
-
-    def mark(call: Call) -> Expr:
-        name = getattr(call.op, "name", "")
-        if name not in _SHORT_FORMS:
-            return call
-        return tirx.call_pure_extern("float32", _SHORT + name, *call.args)
-
-    return tvm_ffi.structural_map(value, (Call, mark))
-
-
-def _form(call: Call) -> tuple[Callable[[_Names, Expr], Expr], Expr] | None:
+def _form(call: Call) -> tuple[Callable[[Names, Expr], Expr], Expr] | None:
     """Return the polynomial form of a call and its argument, None if there is none."""
     name = getattr(call.op, "name", "")
     if dtype_of(call) != "float32":
         return None
     if name in _FORMS:
         return _FORMS[name], call.args[0]
-    if name != "tirx.call_pure_extern" or not isinstance(call.args[0], StringImm):
-        return None
-    form = _SHORT_FORMS.get(call.args[0].value.removeprefix(_SHORT))
-    return None if form is None else (form, call.args[1])
+    return short_form(call)
 
 
 def expand_calls(body: tirx.Stmt) -> tirx.Stmt:
@@ -234,7 +162,7 @@ def expand_calls(body: tirx.Stmt) -> tirx.Stmt:
 def _expand_vector_loop(loop: tirx.For) -> tirx.Stmt:
     if loop.kind != tirx.ForKind.VECTORIZED:
         return loop
-    names = _Names(loop.loop_var, int(loop.extent))
+    names = Names(loop.loop_var, int(loop.extent))
     body = tvm_ffi.structural_map(loop.body, (tirx.BufferStore, lambda s: _expand(s, names)))
     if not names.allocations:
         return loop
@@ -244,12 +172,12 @@ def _expand_vector_loop(loop: tirx.For) -> tirx.Stmt:
 
 
 def _expand_scalar(store: tirx.BufferStore) -> tirx.Stmt:
-    names = _Names(tirx.IntImm("int32", 0), 1)
+    names = Names(tirx.IntImm("int32", 0), 1)
     body = _expand(store, names)
     return tirx.SeqStmt([*names.allocations, body]) if names.allocations else store
 
 
-def _expand(store: tirx.BufferStore, names: _Names) -> tirx.Stmt:
+def _expand(store: tirx.BufferStore, names: Names) -> tirx.Stmt:
     if is_guarded(store.value):
         return store
 

@@ -15,13 +15,14 @@ from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
 from sam_tvm.kernels.divisions import shield_falling
 from sam_tvm.kernels.elementwise import elementwise_loops, elementwise_nest, value_lanes
 from sam_tvm.kernels.expressions import substitute
-from sam_tvm.kernels.fastmath import expand_calls, shortened
+from sam_tvm.kernels.fastmath import expand_calls
 from sam_tvm.kernels.grouping import group_stages
 from sam_tvm.kernels.inline import inline_stages
 from sam_tvm.kernels.layout import FlatBuffers, FlatStage, drop_unit_axes, flatten, merge_axes
 from sam_tvm.kernels.loops import parallel, sequence
 from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction
 from sam_tvm.kernels.reduction import reduces_across_lanes, reduction_nest
+from sam_tvm.kernels.short_forms import shortened
 from sam_tvm.kernels.short_sums import unroll_short_sums
 from sam_tvm.kernels.streaming import stream_results
 from sam_tvm.kernels.target_features import VectorUnit
