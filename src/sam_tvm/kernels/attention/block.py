@@ -9,9 +9,8 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.attention.keys import load_bias
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
-from sam_tvm.kernels.attention.powers import power_of_two
 from sam_tvm.kernels.attention.queries import Head, load_queries, store_output
-from sam_tvm.kernels.attention.softmax import exponential, polynomial_degree
+from sam_tvm.kernels.attention.softmax import Weighing
 from sam_tvm.kernels.bfloat16 import pair_lanes
 from sam_tvm.kernels.expressions import constant_value, divide, remainder
 from sam_tvm.kernels.loops import loop, unrolled
@@ -45,6 +44,10 @@ class Block:
     @property
     def _lanes(self) -> Lanes:
         return self.plan.lanes
+
+    @property
+    def _weighing(self) -> Weighing:
+        return Weighing(self.plan)
 
     def _state(self, v: int) -> Expr:
         """Return where a vector of the block's maxima and totals is."""
@@ -95,13 +98,14 @@ class Block:
     def one_pass(self, first_key: Expr, count: Expr) -> tirx.Stmt:
         """Return what happens in a pass over `count` keys from `first_key` on."""
         a, lanes, memory = self.plan.attention, self._lanes, self.memory
-        code = Code(lanes)
+        weighing, code = self._weighing, Code(lanes)
         if a.bias_per_query:
             keys = (first_key, count)
             code.add(load_bias(self.plan, memory, self.head, self.first, keys, self.vectors))
         maxima = [code.register("maximum") for _ in range(self.vectors)]
         for v, maximum in enumerate(maxima):
-            code.set(maximum, lanes.load(memory.maxima, self._state(v)))
+            before = lanes.load(memory.maxima, self._state(v))
+            code.set(maximum, lanes.number(-_INFINITY) if weighing.scales_maxima else before)
         queries = code.bind("queries_start", self._queries_start)
         self._scores(code, queries, first_key, maxima, count)
         decays = self._weigh(code, maxima, count)
@@ -198,15 +202,18 @@ class Block:
             What earlier sums and totals are multiplied with, as their maximum was smaller.
 
         """
-        lanes, memory = self._lanes, self.memory
+        lanes, memory, weighing = self._lanes, self.memory, self._weighing
         lowest = lanes.number(-_INFINITY)
         bases, decays, totals = [], [], []
         for v, maximum in enumerate(maxima):
+            before = lanes.load(memory.maxima, self._state(v))
             top = code.get(maximum)
+            if weighing.scales_maxima:
+                top = code.name("top", tirx.max(before, top * lanes.number(weighing.factor)))
             # -infinity minus itself would be NaN.
             base = code.name("base", tirx.Select(top > lowest, top, lanes.number(0.0)))
-            before = lanes.load(memory.maxima, self._state(v))
-            decays.append(self._weight(code, before, base))
+            decay = before - base if weighing.scales_maxima else weighing.exponent(before, base)
+            decays.append(weighing.power(code, decay))
             code.add(lanes.store(memory.maxima, top, self._state(v)))
             bases.append(base)
             totals.append(code.register("total"))
@@ -226,24 +233,6 @@ class Block:
             code.add(lanes.store(memory.totals, before + code.get(total), self._state(v)))
         return decays
 
-    def _weight(self, code: Code, score: Expr, base: Expr) -> Expr:
-        """Return the weight of a score beside the one that weighs 1."""
-        x, tile = self._exponent(score, base), self.plan.tile
-        if tile.has_powers:
-            return code.name("weight", power_of_two(x, polynomial_degree(tile.is_rounded)))
-        return exponential(code, code.name("x", x), tile.is_rounded)
-
-    def _exponent(self, score: Expr, base: Expr) -> Expr:
-        plan, scale = self.plan, self.plan.unit
-        if plan.copies_queries:
-            scale *= plan.attention.scale
-        if scale == 1:
-            return score - base
-        factor = self._lanes.number(scale)
-        if plan.attention.bias is None:  # one instruction, since that of the base is done before
-            return score * factor - base * factor
-        return (score - base) * factor  # a bias may be as low as a float32 gets
-
     def _hide(self, key: Expr) -> tirx.Stmt:
         code = Code(self._lanes)
         for v in range(self.vectors):
@@ -252,14 +241,14 @@ class Block:
         return code.body()
 
     def _weigh_keys(self, step: Expr, bases: list[Expr], totals: list[Var]) -> tirx.Stmt:
-        t, lanes, memory = self.plan.tile, self._lanes, self.memory
+        t, lanes, memory, weighing = self.plan.tile, self._lanes, self.memory, self._weighing
         code = Code(lanes)
         for v, total in enumerate(totals):
             places = [(step * _ABREAST + i) * t.width + v * lanes.count for i in range(_ABREAST)]
             weights = []
             for at in places:
                 score = lanes.load(memory.scores, at)
-                weights.append(self._weight(code, score, bases[v]))
+                weights.append(weighing.power(code, weighing.exponent(score, bases[v])))
             self._store_weights(code, weights, step, v, places)
             code.set(total, code.get(total) + (weights[0] + weights[1]))
         return code.body()

@@ -32,7 +32,7 @@ class Memory:
     Attributes:
         queries: [slot][channel][query], scaled; in bfloat16 [slot][pair of channels][query].
         sums: [slot][output channel][query] float32, not divided by the totals yet.
-        maxima: [slot][query] float32, the largest score so far.
+        maxima: [slot][query] float32, the largest score so far, as `Weighing` has it.
         totals: [slot][query] float32, the sum of e**(score - maximum).
         keys: [key][channel], or [key][pair of channels].
         values: [strip][key][lane], or [strip][pair of keys][lane], for strips of channels.

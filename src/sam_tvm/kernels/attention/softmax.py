@@ -1,12 +1,15 @@
-"""e**x on vectors, for the weights of an online softmax."""
+"""The weights of an online softmax: exponents, and e**x or 2**x on vectors."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
 
+from sam_tvm.kernels.attention.plan import Plan
+from sam_tvm.kernels.attention.powers import power_of_two
 from sam_tvm.kernels.vectors import Code
 
 # e**r for |r| <= ln(2)/2, by degree: minimax fits of the relative error, 9.2e-8 (exact at 0) and
@@ -24,6 +27,47 @@ _COEFFICIENTS = {
 }
 _LOWEST = -87.33654  # e**x is subnormal below
 _ROUNDING = 12582912.0  # 1.5 * 2**23: float32 of this size are integers
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What a kernel does to scores.
+
+    Attributes:
+        plan: the kernel.
+
+    """
+
+    plan: Plan
+
+    @property
+    def factor(self) -> float:
+        """What scores are multiplied with in exponents."""
+        plan = self.plan
+        return plan.unit * (plan.attention.scale if plan.copies_queries else 1.0)
+
+    @property
+    def scales_maxima(self) -> bool:
+        """Whether the largest scores are kept multiplied with the factor.
+
+        An exponent is one instruction then, and what one pass takes away is to the bit what the
+        next one makes up for. A bias may be as low as a float32 gets, which leaves no room.
+        """
+        return self.factor != 1 and self.plan.attention.bias is None
+
+    def exponent(self, score: Expr, base: Expr) -> Expr:
+        """Return the exponent of a score beside the largest, which is kept as `base`."""
+        factor = self.plan.lanes.number(self.factor)
+        if self.scales_maxima:
+            return score * factor - base
+        return score - base if self.factor == 1 else (score - base) * factor
+
+    def power(self, code: Code, x: Expr) -> Expr:
+        """Return the weight that belongs to an exponent."""
+        tile = self.plan.tile
+        if tile.has_powers:
+            return code.name("weight", power_of_two(x, polynomial_degree(tile.is_rounded)))
+        return exponential(code, code.name("x", x), tile.is_rounded)
 
 
 def polynomial_degree(is_rounded: bool) -> int:
