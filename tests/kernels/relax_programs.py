@@ -120,6 +120,21 @@ def compiled(build: Callable[..., relax.Expr], *inputs, target=None) -> Compiled
     return Compiled(function(build, *inputs), target)
 
 
+def mapped(make, source: np.ndarray, target, dtype: str = "float32") -> np.ndarray:
+    """Build and call a function from one flat buffer to another of the same size.
+
+    `make` returns its statements, given the two buffers.
+    """
+    x = tirx.decl_buffer((source.size,), "float32", "x")
+    y = tirx.decl_buffer((source.size,), dtype, "y")
+    function = tirx.PrimFunc([x, y], make(x, y))
+    function = function.with_attr({"global_symbol": "main", "tirx.noalias": True})
+    library = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target(target))
+    result = tvm.runtime.tensor(np.zeros(source.shape, dtype))
+    library["main"](tvm.runtime.tensor(source), result)
+    return result.numpy()
+
+
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 

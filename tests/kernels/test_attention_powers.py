@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import tvm
-from relax_programs import host_target
-from tvm import tirx
+from relax_programs import host_target, mapped
 
 from sam_tvm.kernels.attention.powers import import_powers, power_of_two
 from sam_tvm.kernels.loops import loop
@@ -18,19 +16,16 @@ pytestmark = pytest.mark.skipif(
 
 def powers(x: np.ndarray, degree: int) -> np.ndarray:
     """2**x of a multiple of 16 numbers."""
-    source, target = (tirx.decl_buffer((x.size,), "float32", name) for name in "xy")
     lanes = Lanes(16)
 
-    def step(i):
-        value = power_of_two(lanes.load(source, i * 16), degree)
-        return lanes.store(target, value, i * 16)
+    def make(source, target):
+        def step(i):
+            value = power_of_two(lanes.load(source, i * 16), degree)
+            return lanes.store(target, value, i * 16)
 
-    body = import_powers(loop(index(x.size // 16), step, "i"))
-    function = tirx.PrimFunc([source, target], body).with_attr("global_symbol", "main")
-    library = tvm.compile(tvm.IRModule({"main": function}), target=host_target())
-    result = tvm.runtime.tensor(np.zeros_like(x))
-    library["main"](tvm.runtime.tensor(x), result)
-    return result.numpy()
+        return import_powers(loop(index(x.size // 16), step, "i"))
+
+    return mapped(make, x, host_target())
 
 
 @pytest.mark.parametrize(("degree", "tolerance"), [(5, 2.2e-7), (3, 8.7e-5)])

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import tvm
-from relax_programs import Compiled, compiled, function, nodes, normal, tile_target
+from relax_programs import Compiled, compiled, function, mapped, nodes, normal, tile_target
 from test_panels import linear, operands, rounded
 from tvm import relax, tirx
 from tvm.ir import Call
@@ -143,17 +142,15 @@ def test_a_pass_adds_no_more_sums_than_a_block_has():
 
 def through(source: np.ndarray, call, dtype: str) -> np.ndarray:
     """Apply a function in LLVM IR to vectors of 16."""
-    x = tirx.decl_buffer((source.size,), "float32", "x")
-    y = tirx.decl_buffer((source.size,), dtype, "y")
     lanes = Lanes(16)
-    body = loop(
-        index(source.size // 16), lambda i: lanes.store(y, call(lanes.load(x, i * 16)), i * 16), "i"
-    )
-    function = tirx.PrimFunc([x, y], import_tiles(body)).with_attr("global_symbol", "main")
-    library = tvm.compile(tvm.IRModule({"main": function}), target=tile_target())
-    result = tvm.runtime.tensor(np.zeros(source.size, dtype))
-    library["main"](tvm.runtime.tensor(source), result)
-    return result.numpy()
+
+    def make(x, y):
+        def step(i):
+            return lanes.store(y, call(lanes.load(x, i * 16)), i * 16)
+
+        return import_tiles(loop(index(source.size // 16), step, "i"))
+
+    return mapped(make, source, tile_target(), dtype)
 
 
 def test_pieces_add_up_to_the_number():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import tvm
-from relax_programs import runnable_targets
+from relax_programs import mapped, runnable_targets
 from tvm import tirx
 
 from sam_tvm.kernels.expressions import calls
@@ -32,22 +32,18 @@ def gelu(x):
 
 
 def run(build, x: np.ndarray, target) -> np.ndarray:
-    source, result = (tirx.decl_buffer((x.size,), "float32", name) for name in "xy")
+    def make(source, result):
+        def step(i):
+            def lane(k):
+                at = i * 16 + k
+                value = shortened(build(tirx.BufferLoad(source, [at])))
+                return tirx.BufferStore(result, value, [at])
 
-    def step(i):
-        def lane(k):
-            at = i * 16 + k
-            value = shortened(build(tirx.BufferLoad(source, [at])))
-            return tirx.BufferStore(result, value, [at])
+            return vector(16, index(0), lane)
 
-        return vector(16, index(0), lane)
+        return expand_calls(loop(index(x.size // 16), step, "i"))
 
-    body = expand_calls(loop(index(x.size // 16), step, "i"))
-    function = tirx.PrimFunc([source, result], body).with_attr("global_symbol", "main")
-    library = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target(target))
-    found = tvm.runtime.tensor(np.zeros_like(x))
-    library["main"](tvm.runtime.tensor(x), found)
-    return found.numpy()
+    return mapped(make, x, target)
 
 
 def arguments() -> np.ndarray:

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import tvm
-from relax_programs import runnable_targets
-from tvm import tirx
+from relax_programs import mapped, runnable_targets
 
 from sam_tvm.kernels.attention.softmax import exponential
 from sam_tvm.kernels.loops import loop
@@ -13,18 +11,6 @@ from sam_tvm.kernels.vectors import Code, Lanes, index, transpose
 TARGETS = pytest.mark.parametrize(
     "target", runnable_targets(), ids=lambda t: t.get("mcpu", "generic")
 )
-
-
-def run(make, source: np.ndarray, target) -> np.ndarray:
-    """Build and call a function from one flat buffer to another of the same size."""
-    size = source.size
-    x, y = (tirx.decl_buffer((size,), "float32", name) for name in "xy")
-    function = tirx.PrimFunc([x, y], make(x, y))
-    function = function.with_attr({"global_symbol": "main", "tirx.noalias": True})
-    library = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target(target))
-    result = tvm.runtime.tensor(np.zeros_like(source))
-    library["main"](tvm.runtime.tensor(source), result)
-    return result.numpy()
 
 
 @TARGETS
@@ -38,7 +24,7 @@ def test_squares_are_transposed_in_registers(lanes, target):
         return code.body()
 
     square = np.arange(lanes * lanes, dtype="float32")
-    result = run(make, square, target).reshape(lanes, lanes)
+    result = mapped(make, square, target).reshape(lanes, lanes)
     np.testing.assert_array_equal(result, square.reshape(lanes, lanes).T)
 
 
@@ -54,7 +40,7 @@ def exponentials(x: np.ndarray, bfloat16: bool, target) -> np.ndarray:
 
         return loop(index(x.size // 16), step, "i")
 
-    return run(make, x, target)
+    return mapped(make, x, target)
 
 
 def arguments() -> np.ndarray:

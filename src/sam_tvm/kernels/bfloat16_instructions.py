@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import tvm
 from tvm import tirx
-from tvm.ir import StringImm
 
+from sam_tvm.kernels.llvm_ir import IMPORT, import_text
 from sam_tvm.kernels.rewriting import editing_pass
-
-_PRAGMA = "pragma_import_llvm"
 
 HARDWARE = """
 declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)
@@ -109,7 +107,7 @@ define i32 @sam_tvm_round_pair(float %even, float %odd) {
 
 def import_instructions(body: tirx.Stmt) -> tirx.Stmt:
     """Make the functions known to the function around `body`."""
-    return tirx.AttrStmt(tirx.IntImm("int32", 0), _PRAGMA, StringImm(HARDWARE), body)
+    return import_text(HARDWARE, body)
 
 
 def in_software() -> tvm.ir.transform.Pass:
@@ -118,6 +116,6 @@ def in_software() -> tvm.ir.transform.Pass:
 
 
 def _software(statement: tirx.AttrStmt) -> tirx.Stmt:
-    if statement.attr_key != _PRAGMA or statement.value.value != HARDWARE:
+    if statement.attr_key != IMPORT or statement.value.value != HARDWARE:
         return statement
-    return tirx.AttrStmt(statement.node, _PRAGMA, StringImm(_SOFTWARE), statement.body)
+    return import_text(_SOFTWARE, statement.body)

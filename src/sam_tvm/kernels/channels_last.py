@@ -28,6 +28,7 @@ from sam_tvm.kernels.operators import (
     RESHAPES,
     UNARY,
     operator_name,
+    permutation,
 )
 
 _MAX_POOL, _AVERAGE_POOL = "relax.nn.max_pool2d", "relax.nn.avg_pool2d"
@@ -111,9 +112,7 @@ class Propagation:
             moved = Moved(self._look_up(x))
         if operator_name(call) != PERMUTE:
             return moved.reshaped(tuple(call.ty.shape))
-        axes = call.attrs.axes
-        rank = len(moved.shape)
-        return moved.permuted([int(a) % rank for a in axes] if axes else range(rank)[::-1])
+        return moved.permuted(permutation(call))
 
     def _binary(self, var: relax.Var, call: relax.Call) -> Moved | None:
         both = [self._moved.get(argument) for argument in call.args]

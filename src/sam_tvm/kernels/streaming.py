@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import tvm_ffi
 from tvm import sym, tirx
-from tvm.ir import Expr, StringImm, Var
+from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.expressions import (
     constant_value,
@@ -20,6 +20,7 @@ from sam_tvm.kernels.expressions import (
     linear_form,
     substitute,
 )
+from sam_tvm.kernels.llvm_ir import import_text
 from sam_tvm.kernels.loops import loop, sequence
 
 LARGE = 1 << 21  # elements of a result that the caches would not keep
@@ -82,8 +83,7 @@ def stream_results(body: tirx.Stmt, results: set[Var]) -> tirx.Stmt:
     changed = tvm_ffi.structural_map(body, edits)
     if not streamer.changed:
         return body
-    node = tirx.IntImm("int32", 0)
-    return tirx.AttrStmt(node, "pragma_import_llvm", StringImm(STREAM_TEXT), changed)
+    return import_text(STREAM_TEXT, changed)
 
 
 @dataclass

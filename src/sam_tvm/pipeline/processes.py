@@ -126,7 +126,8 @@ def _serve(pipe: Connection, begin: Begin) -> None:
     """Work on the items that come through the pipe; runs in a process of its own."""
     from sam_tvm.pipeline.quiet import silence_harmless_warnings
 
-    signal.signal(signal.SIGTERM, _interrupted)
+    # Unwind: temporary files go. TVM hands KeyboardInterrupt on as it is, and SystemExit not.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence_harmless_warnings()
     with (
@@ -142,11 +143,6 @@ def _serve(pipe: Connection, begin: Begin) -> None:
             if isinstance(error, EOFError | BrokenPipeError):
                 raise
             pipe.send((False, error))
-
-
-def _interrupted(*_: Any) -> None:
-    """Unwind: temporary files go. TVM hands this exception on as it is, and SystemExit not."""
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -10,13 +10,14 @@ import re
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, StringImm
+from tvm.ir import Call
 
 from sam_tvm.kernels.amx.combining import combining_text
 from sam_tvm.kernels.amx.digit_cutting import digits_text
 from sam_tvm.kernels.amx.instructions import instructions_text
 from sam_tvm.kernels.amx.multiplication import multiplication_text
 from sam_tvm.kernels.amx.parts import parts_text
+from sam_tvm.kernels.llvm_ir import import_text
 from sam_tvm.kernels.streaming import STREAM_TEXT
 
 _FUNCTION = re.compile(r"^define [^@]*@(\w+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
@@ -56,5 +57,4 @@ def import_tiles(body: tirx.Stmt) -> tirx.Stmt:
         if name in functions and name not in used:
             used[name] = functions[name]
             wanted += _NAME.findall(functions[name])
-    text = StringImm("\n".join([declarations, *(used[name] for name in sorted(used))]))
-    return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)
+    return import_text("\n".join([declarations, *(used[name] for name in sorted(used))]), body)

@@ -19,6 +19,7 @@ from sam_tvm.kernels.attention.views import (
     trace,
 )
 from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.operators import operator_name
 from sam_tvm.kernels.vectors import index
 
 OPERATORS = ("relax.nn.attention", "relax.nn.attention_bias")
@@ -56,8 +57,13 @@ class Site:
         return [*(str(tensor.ty.dtype) for tensor in self.tensors), self.written]
 
 
-def is_supported(call: relax.Call) -> bool:
-    """Tell whether a kernel can be made: float32, known channels, no sliding window."""
+def is_supported(call: relax.Expr | None) -> bool:
+    """Tell whether it is attention that a kernel can be made for.
+
+    That is of float32, of known channels and without a sliding window.
+    """
+    if operator_name(call) not in OPERATORS:
+        return False
     tensors = call.args
     if call.attrs.window_size is not None or not all(has_shape(tensor) for tensor in tensors):
         return False

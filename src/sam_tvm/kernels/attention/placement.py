@@ -93,7 +93,7 @@ class _Placer:
             if binding.var in moved:
                 continue
             call = binding.value
-            if operator_name(call) not in OPERATORS or not is_supported(call):
+            if not is_supported(call):
                 bindings.append(binding)
                 if binding.var in self._rounded:
                     rounded = self._rounded[binding.var]
@@ -118,16 +118,13 @@ class _Placer:
         found = var, whole(var), set()
         steps: list[relax.Call] = []
         passed: set[relax.Var] = set()
-        while len(readers.of(var)) == 1 and var not in readers.results:
-            following = [
-                b
-                for b in block.bindings
-                if is_rearrangement(b.value) and b.value.args[0].same_as(var)
-            ]
-            if not following or not has_shape(following[0].var):
+        here = {binding.var for binding in block.bindings}
+        while (after := readers.only(var)) in here:
+            call = readers.values[after]
+            if not is_rearrangement(call) or not has_shape(after):
                 break
-            var = following[0].var
-            steps.append(following[0].value)
+            var = after
+            steps.append(call)
             passed.add(var)
             view = place_in(var, steps, self._analyzer)
             if has_vectors(view):

@@ -143,8 +143,7 @@ class Plan:
         The largest score is the same one before. What a bias is added to is scaled.
         """
         a = self.attention
-        is_rounded = self.buffers[a.query.argument].dtype == "uint16"
-        return is_rounded and a.bias is None and a.scale > 0
+        return self._holds_halves(a.query) and a.bias is None and a.scale > 0
 
     @property
     def query_scale(self) -> float:
@@ -162,7 +161,7 @@ class Plan:
     def read(self, operand: Operand, at: Expr, lanes: int = 1) -> Expr:
         """Read the element of an operand at a place in its buffer, or a vector from there on."""
         value = Lanes(lanes).load(self.buffers[operand.argument], at)
-        return widened(value) if self.buffers[operand.argument].dtype == "uint16" else value
+        return widened(value) if self._holds_halves(operand) else value
 
     def load(self, operand: Operand, at: Expr) -> Expr:
         """Read a vector of an operand."""
@@ -170,7 +169,7 @@ class Plan:
 
     def load_pairs(self, operand: Operand, at: Expr) -> Expr:
         """Read a vector of an operand as pairs of bfloat16, half as many words."""
-        if self.buffers[operand.argument].dtype == "uint16":
+        if self._holds_halves(operand):
             halves = self.lanes.load(self.buffers[operand.argument], at)
             return tirx.reinterpret(f"uint32x{self.tile.lanes // 2}", halves)
         return round_pairs(self.load(operand, at))
@@ -182,17 +181,20 @@ class Plan:
 
     def pair_rows(self, operand: Operand, even: Expr, odd: Expr) -> Expr:
         """Read vectors from two places of an operand as pairs of bfloat16, one of each."""
-        buffer = self.buffers[operand.argument]
-        if buffer.dtype == "uint16":
+        if self._holds_halves(operand):
+            buffer = self.buffers[operand.argument]
             return pair_halves(self.lanes.load(buffer, even), self.lanes.load(buffer, odd))
         return pair_lanes(self.load(operand, even), self.load(operand, odd))
 
     def store(self, operand: Operand, value: Expr, at: Expr, lanes: int) -> tirx.Stmt:
         """Write a vector to an operand's buffer from a place on, or one element."""
-        buffer = self.buffers[operand.argument]
-        if buffer.dtype == "uint16":
+        if self._holds_halves(operand):
             value = self._rounded(value, lanes)
-        return Lanes(lanes).store(buffer, value, at)
+        return Lanes(lanes).store(self.buffers[operand.argument], value, at)
+
+    def _holds_halves(self, operand: Operand) -> bool:
+        """Whether an operand's buffer holds bfloat16."""
+        return self.buffers[operand.argument].dtype == "uint16"
 
     def _rounded(self, value: Expr, lanes: int) -> Expr:
         if lanes == 1:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 
 from tvm import tirx
-from tvm.ir import Expr, StringImm
+from tvm.ir import Expr
 
 from sam_tvm.kernels.amx.instructions import in_all_lanes
+from sam_tvm.kernels.llvm_ir import import_text
 
 # 2**r for 0 <= r < 1 by degree, exact at 0: minimax fits of the relative error, 9.3e-8 and 8.6e-5.
 _COEFFICIENTS = {
@@ -30,8 +31,7 @@ _DOWN, _CURRENT = 1, 4  # rounding to whole numbers, and of results
 
 def import_powers(body: tirx.Stmt) -> tirx.Stmt:
     """Make the functions that `power_of_two` calls known around `body`."""
-    text = StringImm(_power_text())
-    return tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, body)
+    return import_text(_power_text(), body)
 
 
 @functools.cache

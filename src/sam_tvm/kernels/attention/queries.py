@@ -45,7 +45,7 @@ def load_queries(
 
     """
     lanes, query = plan.tile.lanes, plan.attention.query
-    one_square, side = (_query_words, 2 * lanes) if plan.copies_queries else (_query_square, lanes)
+    one_square, side = (copy_words, 2 * lanes) if plan.copies_queries else (_query_square, lanes)
     squares = plan.attention.depth // side if query.has_vectors else 0
 
     def one_vector(v: Expr) -> tirx.Stmt:
@@ -78,24 +78,15 @@ def _query_square(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: E
     return code.body()
 
 
-def _query_words(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: Expr) -> tirx.Stmt:
-    code = Code(plan.lanes)
-    code.add(*copy_words(plan, code, target, at, rows, square))
-    return code.body()
-
-
-def copy_words(
-    plan: Plan, code: Code, target: Var, at: Expr, rows: list[Expr], square: Expr
-) -> list[tirx.Stmt]:
+def copy_words(plan: Plan, target: Var, at: Expr, rows: list[Expr], square: Expr) -> tirx.Stmt:
     """Return what turns a square of the queries' words around, as they are."""
-    lanes, width = plan.lanes, plan.tile.width
+    lanes, width, code = plan.lanes, plan.tile.width, Code(plan.lanes)
     starts = [row + square * (2 * lanes.count) for row in rows]
     words = [plan.load_words(plan.attention.query, start) for start in starts]
     words = [code.name("loaded", word, "uint32") for word in words]
-    return [
-        lanes.store(target, column, at + (square * lanes.count + i) * width)
-        for i, column in enumerate(transpose(code, words, "uint32"))
-    ]
+    for i, column in enumerate(transpose(code, words, "uint32")):
+        code.add(lanes.store(target, column, at + (square * lanes.count + i) * width))
+    return code.body()
 
 
 def _query_rest(plan: Plan, target: Var, at: Expr, head: Head, first: Expr, done: int) -> tirx.Stmt:

@@ -10,9 +10,8 @@ import tvm
 from tvm import relax
 
 from sam_tvm.kernels.attention.chains import chains
-from sam_tvm.kernels.attention.operands import OPERATORS, is_supported
+from sam_tvm.kernels.attention.operands import is_supported
 from sam_tvm.kernels.attention.readers import Readers
-from sam_tvm.kernels.operators import operator_name
 from sam_tvm.kernels.packing import can_be_rounded_ahead, is_worth_packing
 
 _QUERIES, _BIAS = 0, 3
@@ -52,7 +51,7 @@ def _attention_reads(var: relax.Var, readers: Readers) -> bool:
     scaled: set[int] = set()
     for read, reader in readers.ends(var):
         call = None if reader is None else readers.values[reader]
-        if operator_name(call) not in OPERATORS or not is_supported(call):
+        if not is_supported(call):
             return False
         here = {i for i, argument in enumerate(call.args) if argument.same_as(read)}
         places |= here

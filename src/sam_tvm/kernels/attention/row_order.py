@@ -14,7 +14,7 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.attention.chains import Chain, chains
-from sam_tvm.kernels.attention.operands import OPERATORS, is_supported
+from sam_tvm.kernels.attention.operands import is_supported
 from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.attention.views import has_shape
 from sam_tvm.kernels.movement import (
@@ -122,7 +122,7 @@ def _movement_before(chain: Chain, readers: Readers) -> Moved | None:
         var = readers.values[var].args[0]
     for read, reader in readers.ends(chain.result):
         call = None if reader is None else readers.values[reader]
-        if not _is_attention(call) or any(a.same_as(read) for a in call.args[_OPERANDS:]):
+        if not is_supported(call) or any(a.same_as(read) for a in call.args[_OPERANDS:]):
             return None
     moved = Moved(var).followed(steps)
     return moved if _permutes(moved) else None
@@ -133,7 +133,7 @@ def _movement_behind(chain: Chain, readers: Readers) -> tuple[relax.Var, Moved] 
     var = chain.product.args[0]
     while readers.only(var) is not None and is_rearrangement(readers.values.get(var)):
         var = readers.values[var].args[0]
-    if readers.only(var) is None or not _is_attention(readers.values.get(var)) or chain.is_turned:
+    if readers.only(var) is None or not is_supported(readers.values.get(var)) or chain.is_turned:
         return None
     steps: list[Step] = []
     end = chain.result
@@ -145,10 +145,6 @@ def _movement_behind(chain: Chain, readers: Readers) -> tuple[relax.Var, Moved] 
         end = after
     moved = Moved(chain.result).followed(steps)
     return (end, moved) if _permutes(moved) else None
-
-
-def _is_attention(call: relax.Expr | None) -> bool:
-    return operator_name(call) in OPERATORS and is_supported(call)
 
 
 def _step(call: relax.Expr | None) -> Step | None:

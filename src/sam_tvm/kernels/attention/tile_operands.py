@@ -195,7 +195,7 @@ def load_queries(
             inner = Code(lanes)
             inner.add(*soon(s * side))
             if plan.copies_queries:
-                inner.add(*copy_words(plan, inner, target, at, rows, s))
+                inner.add(copy_words(plan, target, at, rows, s))
                 return inner.body()
             loaded = [
                 inner.name("loaded", plan.load(query, row + s * lanes.count) * scale)
