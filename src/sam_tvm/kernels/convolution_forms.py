@@ -96,7 +96,9 @@ class Forms:
             return None
         picture = self._channels_last(x)
         if self._winograd and how.strides == how.dilation == (1,) * axes:
-            minimal = winograd.convolve(picture, weight, how.before, how.after)
+            minimal = winograd.convolve(
+                picture, weight, how.before, how.after, pairs=self._panels.bfloat16
+            )
             if minimal is not None:
                 return _channels_first(self._emit(minimal))
         last = self._permute(weight, [*range(2, axes + 2), 1, 0])

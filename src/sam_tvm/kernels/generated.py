@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
+from sam_tvm.kernels.bfloat16 import add_dot_pairs
 from sam_tvm.kernels.expressions import product
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import Code, Lanes
@@ -75,6 +76,7 @@ def add_outer_product(
     sums: Mapping[tuple[int, int], Var],
     vectors: Sequence[Expr],
     scalars: Sequence[Expr],
+    pairs: bool = False,
 ) -> tirx.Stmt:
     """Add scalar r times vector v to register (r, v) of a tile, for all of them.
 
@@ -83,6 +85,7 @@ def add_outer_product(
         sums: registers by row and vector.
         vectors: loads; each is done once.
         scalars: loads, one for each row.
+        pairs: whether both are pairs of bfloat16, and their two products are added.
     """
     statements: list[tirx.Stmt] = []
 
@@ -94,6 +97,7 @@ def add_outer_product(
     for r, scalar in enumerate(scalars):
         row = bound(f"y_{r}", lanes.splat(scalar))
         for v, column in enumerate(columns):
-            total = lanes.load(sums[r, v], 0) + row * column
+            total = lanes.load(sums[r, v], 0)
+            total = add_dot_pairs(total, row, column) if pairs else total + row * column
             statements.append(lanes.store(sums[r, v], total, 0))
     return tirx.SeqStmt(statements)

@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.relax import transform
 
 from sam_tvm.kernels import (
+    association,
     attention,
     broadcasts,
     concatenations,
@@ -48,11 +49,14 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             # Convolutions to channels last, many of them to matrix products.
             convolution.channels_last(
                 form,
-                # The transformed weight is float32, and larger: not what these builds are for.
-                winograd=precision == "float32" and not int8,
+                # A weight of int8 would be float32 when transformed, and larger. In bfloat16,
+                # matrix tiles do all of the direct form's products in less time.
+                winograd=not int8 and not (form.bfloat16 and form.tiles),
             ),
             # Those with a 3x3 weight by minimal filtering, where that is faster.
-            winograd.place(target),
+            winograd.place(target, precision),
+            # Few rows meet a weight, and not the many that they are compared with.
+            association.multiply_few_rows_first(),
             # Queries and keys turned where their product stores them.
             rotary.place(target),
             # Products beside attention in windows leave the order of rows to attention.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr, Var
 
+from sam_tvm.kernels.bfloat16 import round_pairs
 from sam_tvm.kernels.expressions import divide
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop
@@ -68,7 +69,7 @@ class Block:
 
         def row(number: Expr) -> tirx.Stmt:
             inner = Code(code.lanes)
-            to = inner.bind("to", number * sizes.channels)
+            to = inner.bind("to", number * sizes.words)
             picture, level, line, column = self._place(inner, number)
             z = inner.bind("z", extent.top + level - sizes.before[0])
             y = inner.bind("y", line * STEP - sizes.before[1])
@@ -107,6 +108,7 @@ class Block:
         self, source: Var, start: Expr, line: int, inputs: Var, to: Expr
     ) -> tirx.Stmt:
         channels, plane = self._sizes.channels, self._tile.input_plane(self._sizes)
+        pairs = self._sizes.pairs
 
         def vector(lanes: Lanes, c: Expr) -> tirx.Stmt:
             code = Code(lanes)
@@ -115,19 +117,25 @@ class Block:
                 return lanes.load(source, start + c + (y * line + x * channels))
 
             for position, value in transformed_input(code, read):
-                code.add(lanes.store(inputs, value, to + c + position * plane))
+                at = position * plane + to
+                if pairs:
+                    words = Lanes(lanes.count // 2)
+                    code.add(words.store(inputs, round_pairs(value), at + divide(c, 2)))
+                else:
+                    code.add(lanes.store(inputs, value, at + c))
             return code.body()
 
         return each_vector(channels, self._tile.lanes, vector)
 
     def _zeros(self, inputs: Var, to: Expr) -> tirx.Stmt:
-        plane = self._tile.input_plane(self._sizes)
+        plane, dtype = self._tile.input_plane(self._sizes), self._sizes.dtype
 
         def position(number: Expr) -> tirx.Stmt:
-            def vector(lanes: Lanes, c: Expr) -> tirx.Stmt:
-                return lanes.store(inputs, lanes.number(0.0), number * plane + to + c)
+            def vector(lanes: Lanes, word: Expr) -> tirx.Stmt:
+                zero = lanes.splat(tirx.const(0, dtype))
+                return lanes.store(inputs, zero, number * plane + to + word)
 
-            return each_vector(self._sizes.channels, self._tile.lanes, vector)
+            return each_vector(self._sizes.words, self._tile.lanes, vector)
 
         return loop(index(PATCH * PATCH), position, "position")
 

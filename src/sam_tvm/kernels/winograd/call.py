@@ -22,7 +22,7 @@ _LAYOUTS = {
 
 
 def convolve(
-    x: relax.Expr, weight: relax.Expr, before: Sequence[int], after: Sequence[int]
+    x: relax.Expr, weight: relax.Expr, before: Sequence[int], after: Sequence[int], pairs: bool
 ) -> relax.Expr | None:
     """Return a channels-last convolution with strides of 1, None where it would not pay.
 
@@ -31,8 +31,9 @@ def convolve(
         weight: float32 (O, C, rows, columns) or (O, C, slices, rows, columns).
         before: the padding of each axis at its begin.
         after: at its end.
+        pairs: whether `place` makes a kernel of bfloat16.
     """
-    sizes = _sizes(x, weight, before, after)
+    sizes = _sizes(x, weight, before, after, pairs)
     if sizes is None or not pays(sizes):
         return None
     operator, picture, kernel = _OPERATORS[len(before)]
@@ -48,15 +49,15 @@ def is_winograd(value: relax.Expr) -> bool:
     return layouts is not None and layouts == (value.attrs.data_layout, value.attrs.kernel_layout)
 
 
-def sizes_of(call: relax.Call) -> Sizes:
+def sizes_of(call: relax.Call, pairs: bool) -> Sizes:
     """The sizes of such a convolution, without a bias."""
     padding = [int(extent) for extent in call.attrs.padding]
     axes = len(padding) // 2
-    return _sizes(*call.args, padding[:axes], padding[axes:])
+    return _sizes(*call.args, padding[:axes], padding[axes:], pairs)
 
 
 def _sizes(
-    x: relax.Expr, weight: relax.Expr, before: Sequence[int], after: Sequence[int]
+    x: relax.Expr, weight: relax.Expr, before: Sequence[int], after: Sequence[int], pairs: bool
 ) -> Sizes | None:
     size = tuple(constant_value(extent) for extent in shape_of(x)[1:-1])
     outputs, channels, *kernel = (int(extent) for extent in shape_of(weight))
@@ -73,4 +74,5 @@ def _sizes(
         channels=channels,
         outputs=outputs,
         has_bias=False,
+        pairs=pairs,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.ir import Expr, Var
 
+from sam_tvm.kernels.bfloat16_instructions import import_instructions
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
 from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.layout import scratch
@@ -28,14 +29,14 @@ def winograd_function(sizes: Sizes, tile: Tile) -> tirx.PrimFunc:
 
     Its arguments are x (B, H, W, C), or (B, D, H, W, C) of a volume, the packed weight (panels, 16,
     slices, C, width), bias (outputs,) if there is one, and the result, channels last, too. All are
-    float32; B is symbolic.
+    float32, but for a weight of pairs, which is uint32 and has half as many rows; B is symbolic.
     """
     batch = Var("batch", "int64")
     panels = -(-sizes.outputs // tile.width)
     axes = slice(0 if sizes.volume else 1, 3)
     parameters = {
         "x": (batch, *sizes.size[axes], sizes.channels),
-        "weight": (panels, POSITIONS, sizes.slices, sizes.channels, tile.width),
+        "weight": (panels, POSITIONS, sizes.slices, sizes.words, tile.width),
         "bias": (sizes.outputs,),
         "result": (batch, *sizes.results[axes], sizes.outputs),
     }
@@ -43,10 +44,12 @@ def winograd_function(sizes: Sizes, tile: Tile) -> tirx.PrimFunc:
         del parameters["bias"]
     tensors, flat, code = [], {}, Code(Lanes(tile.lanes))
     for name, shape in parameters.items():
-        tensors.append(tirx.decl_buffer(shape, "float32", name))
+        dtype = sizes.dtype if name == "weight" else "float32"
+        tensors.append(tirx.decl_buffer(shape, dtype, name))
         flat[name] = flat_view(tensors[-1], code)
     _add_tasks(code, sizes, tile, flat, batch, panels)
-    return finished(tensors, code.body(), RULE)
+    body = import_instructions(code.body()) if sizes.pairs else code.body()
+    return finished(tensors, body, RULE)
 
 
 def _add_tasks(
@@ -85,7 +88,7 @@ def _add_block(
     count: Expr,
 ) -> None:
     """Add one block of results by `count` panels from `begin` on."""
-    inputs, allocation = scratch(POSITIONS * tile.input_plane(sizes), "float32", "inputs")
+    inputs, allocation = scratch(POSITIONS * tile.input_plane(sizes), sizes.dtype, "inputs")
     code.add(*allocation)
     sums, allocation = scratch(POSITIONS * tile.product_plane, "float32", "sums")
     code.add(*allocation)

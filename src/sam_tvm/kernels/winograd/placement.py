@@ -23,23 +23,26 @@ from sam_tvm.kernels.winograd.kernel import RULE, winograd_function
 from sam_tvm.kernels.winograd.problem import Sizes, choose_tile
 
 
-def place(target: tvm.target.Target | str) -> tvm.ir.transform.Pass:
+def place(
+    target: tvm.target.Target | str, precision: str = "float32"
+) -> tvm.ir.transform.Pass:
     """Return a pass that replaces every such convolution by a call of a kernel made for it.
 
     Calls of equal sizes share a kernel.
 
     Args:
         target: an LLVM target.
+        precision: `float32`, or `bfloat16` for kernels that round what they multiply.
     """
-    unit = vector_unit(tvm.target.Target(target))
-    return rewriting_pass("SamTvmPlaceWinograd", lambda module: _Placer(module, unit))
+    unit, pairs = vector_unit(tvm.target.Target(target)), precision == "bfloat16"
+    return rewriting_pass("SamTvmPlaceWinograd", lambda module: _Placer(module, unit, pairs))
 
 
 @mutator
 class _Placer(PyExprMutator):
-    def __init__(self, module: tvm.IRModule, unit: VectorUnit) -> None:
+    def __init__(self, module: tvm.IRModule, unit: VectorUnit, pairs: bool) -> None:
         super().__init__(module)
-        self.unit = unit
+        self.unit, self.pairs = unit, pairs
         self.kernels: dict[Sizes, tvm.ir.GlobalVar] = {}
         self.joined = _convolutions_with_bias(module)
         self.taken = {convolution for convolution, _, _ in self.joined.values()}
@@ -63,12 +66,12 @@ class _Placer(PyExprMutator):
 
     def call_kernel(self, call: relax.Call, bias: relax.Expr | None) -> relax.Expr:
         """Return the call of the kernel for a convolution, and what is added to its result."""
-        sizes = replace(sizes_of(call), has_bias=bias is not None)
+        sizes = replace(sizes_of(call, self.pairs), has_bias=bias is not None)
         tile = choose_tile(sizes, self.unit)
         if sizes not in self.kernels:
             self.kernels[sizes] = self.builder_.add_func(winograd_function(sizes, tile), RULE)
         x, weight = (self.visit_expr(tensor) for tensor in call.args)
-        tensors = [x, weights.pack(self.builder_, weight, tile.width)]
+        tensors = [x, weights.pack(self.builder_, weight, tile.width, self.pairs)]
         if bias is not None:
             flat = relax.op.reshape(self.visit_expr(bias), [sizes.outputs])
             tensors.append(self.builder_.emit(flat))

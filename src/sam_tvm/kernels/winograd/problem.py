@@ -12,7 +12,8 @@ from sam_tvm.kernels.target_features import VectorUnit
 STEP, TAPS, PATCH = 2, 3, 4  # results, weights and inputs of a tile, along each of two axes
 POSITIONS = PATCH * PATCH  # products of a tile, instead of (STEP * TAPS) ** 2 = 36
 
-_LONGEST_SUM = 128  # terms per pass: short sums that are added up err less than one long sum
+_LONGEST_SUM = 128  # words per pass: short sums that are added up err less than one long sum
+_PAIRED = 16  # channels that are rounded at once
 _MOST_ROWS = 12  # of a register tile
 _SKEW = 16  # elements between planes, lest all sixteen lie in the same lines of the first cache
 
@@ -35,6 +36,7 @@ class Sizes:
         slices: of the weight, whose rows and columns are 3.
         channels, outputs: of the picture and of the result.
         has_bias: whether a number for each output is added.
+        pairs: whether what is multiplied is rounded to bfloat16, two channels to a word.
     """
 
     volume: bool
@@ -46,6 +48,17 @@ class Sizes:
     channels: int
     outputs: int
     has_bias: bool
+    pairs: bool
+
+    @property
+    def words(self) -> int:
+        """Elements that the channels of a transformed row take."""
+        return self.channels // 2 if self.pairs else self.channels
+
+    @property
+    def dtype(self) -> str:
+        """Of these elements."""
+        return "uint32" if self.pairs else "float32"
 
     @property
     def results(self) -> tuple[int, int, int]:
@@ -69,7 +82,7 @@ class Tile:
         lanes, vectors: width, in float32 per vector and in vectors.
         rows: tiles of the picture that are multiplied at once.
         deep, run: slices of a block, and tiles of each slice in it.
-        longest: channels of a sum's pass.
+        longest: words of a sum's pass.
         slices: of the weight in a pass.
     """
 
@@ -97,7 +110,7 @@ class Tile:
 
     def input_plane(self, sizes: Sizes) -> int:
         """Elements from one position's transformed inputs to the next one's."""
-        return self.rows_read(sizes) * sizes.channels + _SKEW
+        return self.rows_read(sizes) * sizes.words + _SKEW
 
     @property
     def product_plane(self) -> int:
@@ -116,6 +129,7 @@ def pays(sizes: Sizes) -> bool:
     Few channels leave too little to multiply between the transformations, few tiles too little for
     each reading of a weight that is 16/9 times as large, and a picture of few rows or columns has
     tiles that are half empty. A weight of few outputs grows too much to be stored transformed.
+    Channels that are paired fill whole vectors.
     """
     depth, height, width = sizes.results
     if min(depth, height, width) < 1:
@@ -123,14 +137,16 @@ def pays(sizes: Sizes) -> bool:
     tiles = sizes.tiles[0] * sizes.tiles[1]
     filled = height * width >= _LEAST_FILLED * tiles * STEP * STEP
     channels = sizes.channels >= _FEWEST_CHANNELS and sizes.outputs >= _FEWEST_OUTPUTS
+    if sizes.pairs and sizes.channels % _PAIRED:
+        return False
     return channels and filled and sizes.pictures * depth * tiles >= _FEWEST_TILES
 
 
 def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
     """Return the tile for a vector unit: the width that wastes least of the last panel."""
     vectors, rows = register_tile(sizes.outputs, unit, _MOST_ROWS)
-    passes = -(-sizes.channels // _LONGEST_SUM)
-    whole = sizes.channels * sizes.slices <= _LONGEST_SUM
+    passes = -(-sizes.words // _LONGEST_SUM)
+    whole = sizes.words * sizes.slices <= _LONGEST_SUM
     deep, run = _choose_block(sizes, unit.lanes, vectors, rows)
     return Tile(
         lanes=unit.lanes,
@@ -138,7 +154,7 @@ def choose_tile(sizes: Sizes, unit: VectorUnit) -> Tile:
         rows=rows,
         deep=deep,
         run=run,
-        longest=round_up(-(-sizes.channels // passes), UNROLLED),
+        longest=round_up(-(-sizes.words // passes), UNROLLED),
         slices=sizes.slices if whole else 1,
     )
 
@@ -156,7 +172,7 @@ def _choose_block(sizes: Sizes, lanes: int, vectors: int, rows: int) -> tuple[in
     depth, tiles = sizes.results[0], sizes.pictures * sizes.tiles[0] * sizes.tiles[1]
     most = _MOST_TILES if sizes.slices == 1 else _MOST_IN_SLICES
     columns = round_up(sizes.outputs, lanes * vectors) / lanes
-    terms = sizes.slices * sizes.channels
+    terms = sizes.slices * sizes.words
 
     def cost(block: tuple[int, int]) -> float:
         deep, run = block

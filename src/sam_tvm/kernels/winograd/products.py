@@ -16,7 +16,7 @@ class Products:
     """Emits the products of one block.
 
     Attributes:
-        inputs: transformed, for each position [rows_read, channels].
+        inputs: transformed, for each position [rows_read, words].
         weight: the packed weight, flat.
         sums: of products, for each position [block, width].
     """
@@ -25,7 +25,7 @@ class Products:
         self._sizes, self._tile = sizes, tile
         self.inputs, self.weight, self.sums = inputs, weight, sums
         self._lanes = Lanes(tile.lanes)
-        self._chunks = -(-sizes.channels // tile.longest)
+        self._chunks = -(-sizes.words // tile.longest)
         self._passes = self._chunks * sizes.slices // tile.slices
 
     def of_panel(self, panel: Expr, tiles: Expr, run: Expr) -> tirx.Stmt:
@@ -42,21 +42,21 @@ class Products:
             code = Code(self._lanes)
             piece = divide(number, self._chunks) if t.slices == 1 else index(0)
             begin = code.bind("begin", remainder(number, self._chunks) * t.longest)
-            terms = index(sizes.channels if self._chunks == 1 else t.longest)
-            if sizes.channels % t.longest and self._chunks > 1:
-                terms = code.bind("terms", tirx.min(terms, sizes.channels - begin))
+            terms = index(sizes.words if self._chunks == 1 else t.longest)
+            if sizes.words % t.longest and self._chunks > 1:
+                terms = code.bind("terms", tirx.min(terms, sizes.words - begin))
             row = (panel * POSITIONS + position) * sizes.slices + piece
-            weight = code.bind("pass_weight", (row * sizes.channels + begin) * t.width)
-            start = position * t.input_plane(sizes) + piece * run * sizes.channels + begin
+            weight = code.bind("pass_weight", (row * sizes.words + begin) * t.width)
+            start = position * t.input_plane(sizes) + piece * run * sizes.words + begin
             start = code.bind("pass_inputs", start)
             to = code.bind("pass_sums", position * t.product_plane)
 
             def one_tile(which: Expr) -> tirx.Stmt:
                 inner = Code(self._lanes)
                 row = which * t.rows
-                at = inner.bind("tile_inputs", start + row * sizes.channels)
+                at = inner.bind("tile_inputs", start + row * sizes.words)
                 place = inner.bind("tile_sums", to + row * t.width)
-                self._tile_of(inner, at, weight, terms, run * sizes.channels, place, number)
+                self._tile_of(inner, at, weight, terms, run * sizes.words, place, number)
                 return inner.body()
 
             code.add(loop(tiles, one_tile, "tile"))
@@ -88,7 +88,7 @@ class Products:
         def piece(z: Expr) -> tirx.Stmt:
             inner = Code(self._lanes)
             x = inner.bind("x", inputs + z * slice_step)
-            w = inner.bind("w", weight + z * (sizes.channels * t.width))
+            w = inner.bind("w", weight + z * (sizes.words * t.width))
             inner.add(self._all_terms(sums, x, w, terms))
             return inner.body()
 
@@ -111,7 +111,7 @@ class Products:
         self, sums: dict[tuple[int, int], Var], x: Expr, w: Expr, terms: Expr
     ) -> tirx.Stmt:
         """Return the loop over a pass's terms."""
-        t, channels = self._tile, self._sizes.channels
+        t, words = self._tile, self._sizes.words
 
         def term(k: Expr) -> tirx.Stmt:
             vectors = [
@@ -119,14 +119,16 @@ class Products:
                 for v in range(t.vectors)
             ]
             scalars = [
-                tirx.BufferLoad(self.inputs, [x + (k + r * channels)]) for r in range(t.rows)
+                tirx.BufferLoad(self.inputs, [x + (k + r * words)]) for r in range(t.rows)
             ]
-            return add_outer_product(self._lanes, sums, vectors, scalars)
+            return add_outer_product(
+                self._lanes, sums, vectors, scalars, pairs=self._sizes.pairs
+            )
 
         code = Code(self._lanes)
         whole = divide(terms, UNROLLED)
         code.add(unrolled(whole * UNROLLED, term, "k"))
-        if channels % UNROLLED:
+        if words % UNROLLED:
             rest = terms - whole * UNROLLED
             code.add(loop(rest, lambda k: term(whole * UNROLLED + k), "k"))
         return code.body()
