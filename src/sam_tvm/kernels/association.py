@@ -15,7 +15,7 @@ from tvm.relax.expr_functor import mutator
 from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import ONE, Reshape, keeps_rows, shape_of
-from sam_tvm.kernels.operators import MATMUL, PERMUTE, RESHAPES, operator_name, permutation
+from sam_tvm.kernels.operators import MATMUL, PERMUTE, RESHAPES, operator_name, permutation, swapped
 from sam_tvm.kernels.parameters import is_product_with, parameter_values
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
@@ -84,7 +84,7 @@ class _Rewriter(Rewriter):
         rows, x, weight = map(self.visit_expr, (of.rows, of.x, of.weight))
         few = emit(op.matmul(rows, emit(op.permute_dims(weight, [1, 0]))))
         x = emit(op.reshape(x, [*shape_of(of.many)[:-1], shape_of(weight)[0]]))
-        result = op.matmul(few, emit(op.permute_dims(x, _swapped(len(shape_of(x))))))
+        result = op.matmul(few, emit(op.permute_dims(x, swapped(len(shape_of(x))))))
         if of.bias is None:
             return result
         column = emit(op.reshape(self.visit_expr(of.bias), [shape_of(weight)[1], ONE]))
@@ -101,7 +101,7 @@ def _comparison(
     turned = _alone(var, readers)
     if operator_name(turned) != PERMUTE or len(shape_of(rows)) != len(turned.ty.shape):
         return None
-    if permutation(turned) != _swapped(len(turned.ty.shape)):
+    if permutation(turned) != swapped(len(turned.ty.shape)):
         return None
     many = var = turned.args[0]
     while operator_name(value := _alone(var, readers)) in RESHAPES:
@@ -123,11 +123,6 @@ def _comparison(
 def _alone(var: relax.Expr, readers: Readers) -> relax.Expr | None:
     """Return the value of a variable that has one reader."""
     return readers.values.get(var) if readers.only(var) is not None else None
-
-
-def _swapped(rank: int) -> list[int]:
-    """The order of axes in which the last two have changed places."""
-    return [*range(rank - 2), rank - 1, rank - 2]
 
 
 def _is_bias(value: relax.Var, whole: relax.Expr) -> bool:

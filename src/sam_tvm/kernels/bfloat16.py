@@ -14,6 +14,7 @@ from tvm.ir import Call, Expr, StringImm
 from sam_tvm.kernels.expressions import dtype_of
 
 DOT = "sam_tvm.dot_bfloat16"  # (even, odd, uint32 pair) -> float32; see `dot_pair`
+JOIN = "sam_tvm.join_bfloat16"  # (even, odd) -> uint32 pair; see `join_pair`
 ROUND = "sam_tvm.round_bfloat16"  # float32 -> uint16
 
 
@@ -47,6 +48,11 @@ def dot_pair(even: Expr, odd: Expr, pair: Expr) -> Expr:
     return tirx.call_pure_extern("float32", DOT, even, odd, pair)
 
 
+def join_pair(even: Expr, odd: Expr) -> Expr:
+    """Return the call that stands for `pack_pair(even, odd)`, in a product of two activations."""
+    return tirx.call_pure_extern("uint32", JOIN, even, odd)
+
+
 def rounded(value: Expr) -> Expr:
     """Return the call that stands for the 16 bits of a float32 rounded to bfloat16, as uint16."""
     return tirx.call_pure_extern("uint16", ROUND, value)
@@ -67,9 +73,14 @@ def rounded_value(value: Expr) -> Expr | None:
     return None if operands is None else operands[0]
 
 
-def dot_operands(term: Expr) -> tuple[Expr, Expr, Expr] | None:
-    """Return what a call made by `dot_pair` was given, None for anything else."""
-    return _extern_operands(term, DOT)
+def dot_operands(term: Expr) -> tuple[Expr, ...] | None:
+    """Return what a call made by `dot_pair` was given, None for anything else.
+
+    In place of a pair that `join_pair` makes it is both of its numbers.
+    """
+    operands = _extern_operands(term, DOT)
+    joined = operands and _extern_operands(operands[-1], JOIN)
+    return (*operands[:-1], *joined) if joined else operands
 
 
 def _extern_operands(term: Expr, function: str) -> tuple[Expr, ...] | None:
@@ -88,7 +99,10 @@ def expand_dots(body: tirx.Stmt) -> tirx.Stmt:
         value = rounded_value(call)
         if value is not None:
             return tirx.Cast("uint16", round_to_bfloat16(value))
-        operands = dot_operands(call)
+        joined = _extern_operands(call, JOIN)
+        if joined is not None:
+            return pack_pair(*joined)
+        operands = _extern_operands(call, DOT)
         if operands is None:
             return call
         even, odd, pair = operands

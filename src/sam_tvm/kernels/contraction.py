@@ -28,7 +28,12 @@ from sam_tvm.kernels.layout import (
     merge_axes,
 )
 from sam_tvm.kernels.neighbours import Neighbour, reach_of
-from sam_tvm.kernels.panel_form import PanelForm, find_panels, panel_index
+from sam_tvm.kernels.panel_form import (
+    PanelForm,
+    find_panels,
+    last_of_pair_is_missing,
+    panel_index,
+)
 from sam_tvm.kernels.program import Axis, Program, Stage, contraction_operands, is_own_index
 
 _ENOUGH_ROWS = 16
@@ -49,6 +54,9 @@ class Contraction:
         accumulator: stands for the sum in `value`, which is stored at `index` of `output`.
         panels: how X lies in memory if it was packed ahead; the index of `x` is then that of a
             matrix whose rows are as long as all panels together.
+        pairs: whether both operands are multiplied as pairs of bfloat16; an index is then that of
+            a pair's even element, unless X was packed ahead.
+        odd: whether the last pair of Y's elements has one element only.
         neighbour: stands in `value` for another sum of the panel, None if it reads none.
 
     """
@@ -65,6 +73,8 @@ class Contraction:
     output: Var
     index: Expr
     panels: PanelForm | None
+    pairs: bool
+    odd: bool
     neighbour: Neighbour | None
 
     @property
@@ -138,10 +148,24 @@ def classify(
         contraction = _classify_fused(fused, sums, panels)
         if contraction is not None:
             return contraction
-    if len(operands) != 2 or any(dtype_of(operand) != "float32" for operand in operands):
+    if any(dtype_of(operand) != "float32" for operand in operands):
         return None
-    fused = _fuse(program, stage, epilogue, flat, sums, operands, None)
-    return _classify_fused(fused, sums, None)
+    pairs = len(operands) == 4
+    if pairs:
+        operands = _even_loads(operands, program.analyzer)
+    if operands is None or len(operands) != 2:
+        return None
+    fused = _fuse(program, stage, epilogue, flat, sums, operands, None, pairs)
+    return _classify_fused(fused, sums, None, pairs)
+
+
+def _even_loads(
+    operands: tuple[TensorLoad, ...], analyzer: sym.Analyzer
+) -> tuple[TensorLoad, TensorLoad] | None:
+    """Return the first loads of two whole pairs, None if they are anything else."""
+    (even, odd), (other, next_) = operands[:2], operands[2:]
+    missing = [last_of_pair_is_missing(*pair, analyzer) for pair in ((even, odd), (other, next_))]
+    return (even, other) if missing == [False, False] else None
 
 
 def _sums(program: Program, stage: Stage, epilogue: Stage | None) -> _Sums:
@@ -152,8 +176,13 @@ def _sums(program: Program, stage: Stage, epilogue: Stage | None) -> _Sums:
     return _Sums(Var("accumulated", kind), beside)
 
 
-def _classify_fused(fused: FlatStage, sums: _Sums, panels: PanelForm | None) -> Contraction | None:
-    """Return the contraction of a stage as `_fuse` makes it; the panels are its second operand."""
+def _classify_fused(
+    fused: FlatStage, sums: _Sums, panels: PanelForm | None, pairs: bool = False
+) -> Contraction | None:
+    """Return the contraction of a stage as `_fuse` makes it; the panels are its second operand.
+
+    With `pairs` its operands are made of pairs that lie nowhere yet.
+    """
     a, b, value = fused.values
     if _work(fused.reduced) < _LEAST_WORK or not fused.spatial:
         return None
@@ -171,11 +200,8 @@ def _classify_fused(fused: FlatStage, sums: _Sums, panels: PanelForm | None) -> 
     rows = [s for s in fused.spatial if s.var in used_y and s.var not in used_x]
     if panels is not None and (x is not b or len(used_x) != 1 + len(fused.reduced)):
         return None
-    if (
-        panels is not None
-        and panels.pairs
-        and constant_stride(y.indices[0], fused.reduced[-1]) != 2
-    ):
+    pairs = pairs or (panels is not None and panels.pairs)
+    if pairs and constant_stride(y.indices[0], fused.reduced[-1]) != 2:
         return None
     if panels is None and _is_dot_product(x, lane, rows, fused.reduced):
         return None
@@ -197,6 +223,8 @@ def _classify_fused(fused: FlatStage, sums: _Sums, panels: PanelForm | None) -> 
         fused.buffers[0],
         fused.index,
         panels,
+        pairs,
+        panels is not None and panels.odd,
         sums.neighbour,
     )
 
@@ -213,7 +241,7 @@ def _fuse(
 ) -> FlatStage:
     """Return one flat stage whose values are both operands and what is stored, axes merged.
 
-    Panels come second. Of the three operands of a product of pairs only the even one matters.
+    Panels come second. Of a pair's loads only the even one matters.
     """
     if panels is None:
         first, second = (flat.load(operand) for operand in operands)
@@ -239,7 +267,7 @@ def _fuse(
     fused = FlatStage(stage.spatial, stage.reduced, buffers, index, (first, second, value))
     fused = drop_unit_axes(fused, program.analyzer)
     # A pixel's channels stay apart from its neighbour's: each becomes pairs on its own.
-    apart = panels is not None and (panels.pairs or keeps_terms)
+    apart = keeps_terms if panels is None else panels.pairs or keeps_terms
     return merge_axes(fused, program.analyzer, merge_reduced=not apart)
 
 

@@ -70,7 +70,7 @@ def _emit_contraction(
     contraction: Contraction, unit: VectorUnit, analyzer: sym.Analyzer
 ) -> tirx.Stmt:
     """Emit a contraction in matrix tiles, where they are and pay, or in registers."""
-    if contraction.panels is not None and contraction.panels.pairs:
+    if contraction.pairs:
         contraction = replace(contraction, value=shortened(contraction.value))
     if unit.tiles and amx.takes(contraction):
         return amx.emit_contraction(contraction, analyzer)

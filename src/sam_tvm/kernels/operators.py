@@ -39,6 +39,11 @@ def permutation(call: relax.Call) -> list[int]:
     return list(range(rank))[::-1] if axes is None else [int(axis) % rank for axis in axes]
 
 
+def swapped(rank: int) -> list[int]:
+    """Return the order of so many axes in which the last two have changed places."""
+    return [*range(rank - 2), rank - 1, rank - 2]
+
+
 def is_rearrangement(value: relax.Expr | None) -> bool:
     """Tell whether an operator only permutes or reshapes its argument."""
     return operator_name(value) in RESHAPES | {PERMUTE}

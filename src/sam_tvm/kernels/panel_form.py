@@ -44,9 +44,11 @@ def find_panels(
         analyzer: knows the ranges of the stage's axes.
 
     """
+    if len(operands) == 4:
+        return None
     if len(operands) == 3:
         even, odd, pair = operands
-        last_is_odd = _last_is_odd(even, odd, analyzer)
+        last_is_odd = last_of_pair_is_missing(even, odd, analyzer)
         if last_is_odd is None or not _is_panel(stage, pair):
             return None
         return PanelForm(2, constant_value(pair.source.shape[-1]), True, last_is_odd)
@@ -100,7 +102,7 @@ def _is(expr: Expr, var: Var) -> bool:
     return isinstance(expr, Var) and expr.same_as(var)
 
 
-def _last_is_odd(even: TensorLoad, odd: TensorLoad, analyzer: sym.Analyzer) -> bool | None:
+def last_of_pair_is_missing(even: TensorLoad, odd: TensorLoad, analyzer: sym.Analyzer) -> bool | None:
     """Tell whether `odd`, which follows `even`, stays below the last element; None if neither."""
     if not even.source.same_as(odd.source):
         return None

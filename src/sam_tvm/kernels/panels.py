@@ -24,7 +24,7 @@ from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.target_features import computes_bfloat16, panel_width, vector_unit
 
 WIDENS = "sam_tvm.widens"  # attribute of functions that return bfloat16 as float32
-_FUSES_ELEMENTWISE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise readers join the product
+FUSES_ELEMENTWISE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise readers join the product
 
 
 class UnsupportedPrecisionError(ValueError):
@@ -201,7 +201,7 @@ def matmul(
         x,
         packed,
         primfunc_name_hint="matmul_panels",
-        primfunc_attrs=_FUSES_ELEMENTWISE,
+        primfunc_attrs=FUSES_ELEMENTWISE,
     )
     return builder.emit(call)
 
@@ -267,7 +267,7 @@ def convolution(
         x,
         packed,
         primfunc_name_hint="convolution_panels",
-        primfunc_attrs=_FUSES_ELEMENTWISE,
+        primfunc_attrs=FUSES_ELEMENTWISE,
     )
     return builder.emit(call)
 

@@ -253,8 +253,8 @@ def _is_load_of(expr: Expr, buffer: Var) -> bool:
 def contraction_operands(stage: Stage) -> tuple[TensorLoad, ...] | None:
     """Return what a float32 sum of products loads; None for any other stage.
 
-    Two loads of float32, of which one may be of int8 that is converted to it, or three of a product
-    of bfloat16 pairs (`bfloat16.dot_pair`).
+    Two loads of float32, of which one may be of int8 that is converted to it, or those of a product
+    of bfloat16 pairs (`bfloat16.dot_pair`): three, or four where both pairs are made of float32.
     """
     if stage.reduction is None or stage.reduction.operators != ("add",):
         return None

@@ -12,11 +12,13 @@ from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integer
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, named, sequence
-from sam_tvm.kernels.operands import ExpandedX, x_operand, y_operand
 from sam_tvm.kernels.register_tile import PassRange, Place, RegisterTile
 from sam_tvm.kernels.stores import store_sums
 from sam_tvm.kernels.sums import SumPasses
 from sam_tvm.kernels.tiling import Tiling
+from sam_tvm.kernels.x_copies import PackedX, TileX
+from sam_tvm.kernels.x_operand import DirectX, ExpandedX, PanelX
+from sam_tvm.kernels.y_operand import y_operand
 
 _LONGEST_SUM = 128  # summed elements per pass
 _LONGEST_PAIRED_SUM = 1024  # pairs: next to the rounding of what is summed the sum's error is small
@@ -45,22 +47,22 @@ class RowBlock:
         self.step = tiling.width if panels is None else panels.width
         self.tiles = analyzer.simplify(divide_up(self.width, _int(self.step)))
         self.y = y_operand(contraction, tiling)
-        pairs = panels is not None and panels.pairs
-        longest = _LONGEST_PAIRED_SUM if pairs else _LONGEST_SUM
+        longest = _LONGEST_PAIRED_SUM if contraction.pairs else _LONGEST_SUM
         passes = SumPasses(contraction.reduced, longest)
         self.passes = analyzer.simplify(passes.count)
         self.chunks = min(tiling.chunks, constant_value(self.passes) or 1)
         self.per_chunk = -(-(constant_value(self.passes) or 1) // self.chunks)
         _, most = passes.steps(_int(0), _int(self.per_chunk))
         rows = constant_value(analyzer.simplify(most))
-        self.x = x_operand(contraction, tiling, self.tiles, rows)
+        self.x = _x_operand(contraction, tiling, self.tiles, rows)
         rows = tiling.rows if self.chunks == 1 else tiling.block_rows
         self.sums, allocation = scratch(_int(rows * tiling.width), "float32", "sums")
         self.allocation = [*self.y.allocation, *allocation]
-        if isinstance(self.x, ExpandedX):
+        if isinstance(self.x, ExpandedX | TileX):
             self.allocation += self.x.allocation
         self.summed = passes
-        self.tile = RegisterTile(self.x, self.y, passes, tiling.lanes, self.sums, pairs, analyzer)
+        operands = self.x, self.y, passes
+        self.tile = RegisterTile(*operands, tiling.lanes, self.sums, contraction.pairs, analyzer)
 
     def _named(self, name: str, value: Expr, statements: list[tirx.Stmt]) -> Expr:
         return named(name, value, statements, self.analyzer)
@@ -200,3 +202,16 @@ class RowBlock:
             (self.x.first_column(tile), columns),
             self.analyzer,
         )
+
+
+def _x_operand(
+    contraction: Contraction, tiling: Tiling, tiles: Expr, rows: int | None
+) -> DirectX | PanelX:
+    """Return how X is read; `rows` of a panel at a time where it has to be expanded."""
+    if contraction.panels is not None and contraction.panels.int8:
+        return ExpandedX(contraction, tiling.lanes, rows)
+    if contraction.panels is not None:
+        return PanelX(contraction)
+    if tiling.by_tile:
+        return TileX(contraction, tiling)
+    return PackedX(contraction, tiling, tiles) if tiling.pack_x else DirectX(contraction, tiling)

@@ -16,11 +16,11 @@ from sam_tvm.kernels.expressions import (
     remainder,
 )
 from sam_tvm.kernels.loops import loop, named, parallel, sequence
-from sam_tvm.kernels.operands import PackedX
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.row_block import RowBlock
 from sam_tvm.kernels.tasks import row_blocks
 from sam_tvm.kernels.tiling import Tiling, column_splits
+from sam_tvm.kernels.x_copies import PackedX
 
 
 def _int(value: int) -> Expr:
@@ -57,8 +57,7 @@ def emit_contraction(contraction: Contraction, tiling: Tiling, analyzer: sym.Ana
     task = _task(block, rows, split.var * per_task, per_task, tiles)
     statements.append(parallel([*contraction.outer, row_block, split], task))
     body = sequence(statements)
-    is_paired = contraction.panels is not None and contraction.panels.pairs
-    return import_instructions(body) if is_paired else body
+    return import_instructions(body) if contraction.pairs else body
 
 
 def _task(
@@ -87,7 +86,7 @@ def _task(
         for axis in reversed(block.c.columns):
             bindings.append(tirx.Bind(axis.var, remainder(rest, axis.extent)))
             rest = divide(rest, axis.extent)
-        return sequence([*bindings, block.emit(first, rows, tile)])
+        return sequence([*bindings, *block.x.prepare(tile), block.emit(first, rows, tile)])
 
     statements += block.y.copy(first, rows)
     return sequence([*statements, loop(count, one_tile, "column")])

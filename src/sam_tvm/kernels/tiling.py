@@ -38,6 +38,7 @@ class Tiling:
         block_rows: rows of Y that one task reads.
         chunks: parts of the sum, each of which is done for all rows of a block before the next.
         pack_x, copy_y: whether an operand is copied into the tile's order first.
+        by_tile: whether X is, a tile at a time, by the tasks.
 
     """
 
@@ -48,6 +49,7 @@ class Tiling:
     chunks: int
     pack_x: bool
     copy_y: bool
+    by_tile: bool
 
     @property
     def width(self) -> int:
@@ -63,7 +65,9 @@ def choose_tiling(contraction: Contraction, unit: VectorUnit) -> Tiling:
     else:
         lanes, vectors, rows = _panel_tile(width, contraction.panels.width, unit)
     height = constant_value(contraction.row.extent) if contraction.row is not None else 1
-    most_rows = _most_rows(contraction)
+    pack_x = contraction.panels is None and _must_pack_x(contraction, width, height, rows)
+    by_tile = pack_x and _meets_one_block(contraction, height, lanes * vectors)
+    most_rows = _BLOCK_ROWS if by_tile else _most_rows(contraction)
     block_rows = most_rows // rows * rows
     if height is not None:
         rows = _even(height, rows)
@@ -74,8 +78,9 @@ def choose_tiling(contraction: Contraction, unit: VectorUnit) -> Tiling:
         rows=rows,
         block_rows=block_rows,
         chunks=-(-(known_product(contraction.reduced) or 1) * lanes * vectors // _CHUNK),
-        pack_x=contraction.panels is None and _must_pack_x(contraction, width, height, rows),
+        pack_x=pack_x,
         copy_y=_must_copy_y(contraction, rows),
+        by_tile=by_tile,
     )
 
 
@@ -109,7 +114,7 @@ def _register_tile(width: int | None, unit: VectorUnit) -> tuple[int, int, int]:
 
 def _most_rows(contraction: Contraction) -> int:
     """Return the rows of a block."""
-    if contraction.panels is None or not contraction.panels.pairs:
+    if not contraction.pairs:
         return _BLOCK_ROWS
     elements = known_product((*contraction.reduced, contraction.lane))
     return _COPIED_ROWS if elements is None or elements > _SMALL else _FEW_COPIED_ROWS
@@ -129,13 +134,22 @@ def _must_pack_x(
     contraction: Contraction, width: int | None, height: int | None, rows: int
 ) -> bool:
     index = contraction.x.indices[0]
-    if width is None or constant_stride(index, contraction.lane) != 1:
+    if width is None or contraction.pairs or constant_stride(index, contraction.lane) != 1:
         return True
     if contraction.columns:
         return False
     step = constant_stride(index, contraction.reduced[-1])
     far = step is None or step > _FAR
     return far and (height is None or height >= 4 * rows)
+
+
+def _meets_one_block(contraction: Contraction, height: int | None, width: int) -> bool:
+    """Whether each tile of X meets one block of rows alone, and stays in the cache beside it."""
+    terms = known_product(contraction.reduced)
+    if height is None or height > _BLOCK_ROWS or terms is None or terms * width > _CHUNK:
+        return False
+    index = contraction.x.indices[0]
+    return all(constant_stride(index, axis) != 0 for axis in contraction.outer)
 
 
 def _must_copy_y(contraction: Contraction, rows: int) -> bool:

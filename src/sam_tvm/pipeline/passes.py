@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.relax import transform
 
 from sam_tvm.kernels import (
+    activations,
     association,
     attention,
     broadcasts,
@@ -70,6 +71,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             gathered.place(target),
             # Products with a weight read it in the order of the kernel's tiles.
             packing.pack_weights(replace(form, int8=int8)),
+            # Products of activations read both where they lie, rounded in bfloat16.
+            activations.place(form),
             # Norms read their input again instead of a copy less its mean.
             recomputation.recompute_differences(),
         ],

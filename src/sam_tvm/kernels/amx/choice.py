@@ -21,14 +21,14 @@ _FEWEST_TERMS = 256  # of which digits err no more than float32, and are much fa
 def takes(contraction: Contraction) -> bool:
     """Tell whether tiles are the faster way: the vector unit needs no operands cut into parts."""
     step = constant_stride(contraction.y.indices[0], contraction.reduced[-1])
-    if step != 1 + is_paired(contraction) or contraction.columns:
+    if step != 1 + contraction.pairs or contraction.columns:
         return False
     if contraction.panels is None:
-        return _takes_matrix(contraction)
+        return not contraction.pairs and _takes_matrix(contraction)
     if contraction.panels.width != PANEL or Terms.of(contraction).count < TILE:
         return False
     height = constant_value(_rows(contraction))
-    return height is None or height >= _FEWEST_ROWS[is_paired(contraction)]
+    return height is None or height >= _FEWEST_ROWS[contraction.pairs]
 
 
 def _takes_matrix(contraction: Contraction) -> bool:
@@ -58,11 +58,6 @@ def _rows(contraction: Contraction) -> Expr:
     rows = [axis.extent for axis in contraction.outer]
     rows += [contraction.row.extent] if contraction.row is not None else []
     return sym.Analyzer().simplify(product(rows))
-
-
-def is_paired(contraction: Contraction) -> bool:
-    """Tell whether both operands are bfloat16."""
-    return contraction.panels is not None and contraction.panels.pairs
 
 
 def takes_digits(contraction: Contraction, few: bool) -> bool:

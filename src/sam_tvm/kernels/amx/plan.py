@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm.ir import Expr
 
 from sam_tvm.kernels.amx.blocking import Blocking, choose_blocking
-from sam_tvm.kernels.amx.choice import is_paired, takes_digits
+from sam_tvm.kernels.amx.choice import takes_digits
 from sam_tvm.kernels.amx.digit_operands import DigitPanels, DigitRows
 from sam_tvm.kernels.amx.digits import TERMS as DIGIT_TERMS
 from sam_tvm.kernels.amx.instructions import PANEL, TILE
@@ -58,7 +58,7 @@ def plan_product(contraction: Contraction, height: Expr, few: bool) -> Plan:
         waiting = WaitingDigits(blocking.steps, y, x)
         return Plan(terms, y, x, blocking, (), waiting)
     terms = Terms.of(contraction)
-    y = Rows(contraction, terms, 1 if is_paired(contraction) else WHOLE)
+    y = Rows(contraction, terms, 1 if contraction.pairs else WHOLE)
     blocking = choose_blocking(known, terms, y, few)
     x = _panels(contraction, terms, panels, few)
     products = products_of(y.parts, x.parts)

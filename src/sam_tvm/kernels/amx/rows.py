@@ -57,9 +57,9 @@ class Terms:
     def of(cls, contraction: Contraction, per_tile: int = TERMS) -> Terms:
         """Return those of a contraction, for tiles of so many terms."""
         *taps, inner = contraction.reduced
-        count, panels = constant_value(inner.extent), contraction.panels
-        if panels is not None and panels.pairs:
-            count = 2 * count - int(panels.odd)
+        count = constant_value(inner.extent)
+        if contraction.pairs:
+            count = 2 * count - int(contraction.odd)
         return cls(tuple(taps), inner, count, -(-count // per_tile))
 
 

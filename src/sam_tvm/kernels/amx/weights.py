@@ -113,9 +113,7 @@ class PassPanels:
     @staticmethod
     def takes(contraction: Contraction, terms: Terms) -> bool:
         """Tell whether the terms fill whole tiles, and are no taps of a convolution."""
-        panels = contraction.panels
-        whole = terms.count % TERMS == 0 and not terms.taps
-        return whole and (panels is None or not panels.pairs)
+        return terms.count % TERMS == 0 and not terms.taps and not contraction.pairs
 
     @staticmethod
     def takes_matrix(contraction: Contraction, terms: Terms) -> bool:
@@ -151,7 +149,7 @@ class _Cutter:
     def __init__(self, contraction: Contraction, terms: Terms, parts: int) -> None:
         self._c, self._terms, self._parts = contraction, terms, parts
         form = contraction.panels
-        self._is_paired = form is not None and form.pairs
+        self._is_paired = contraction.pairs
         self._words = constant_value(terms.inner.extent) if self._is_paired else terms.count // 2
         self._row = PANEL  # elements from a row that is stored to the next
         if form is None:

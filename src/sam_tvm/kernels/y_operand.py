@@ -1,7 +1,7 @@
-"""A contraction's operands: read where they lie, or copied into the order of the tiles first.
+"""Y of a contraction: read where it lies, or copied a block of rows at a time.
 
-Each class answers three questions: what has to be done beforehand, where a tile begins, and where
-it finds the element of the current summed point. Positions are linear indices into `buffer`.
+Each class answers three questions: what has to be done beforehand, how far apart rows are, and
+where the current summed element of a row is. Positions are linear indices into `buffer`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tvm import sym, tirx
-from tvm.ir import Expr, Var
+from tvm.ir import Expr
 
 from sam_tvm.kernels.bfloat16 import round_pair, round_pairs, words_of
 from sam_tvm.kernels.contraction import Contraction
@@ -22,7 +22,7 @@ from sam_tvm.kernels.expressions import (
     substitute,
 )
 from sam_tvm.kernels.layout import constant_stride, scratch, stride
-from sam_tvm.kernels.loops import loop, nest, parallel, sequence, vector
+from sam_tvm.kernels.loops import loop, nest, sequence
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.sums import flat_position
 from sam_tvm.kernels.tiling import Tiling
@@ -38,143 +38,6 @@ def _int(value: int) -> Expr:
 def _padded(length: Expr) -> Expr:
     """Return a row length of an odd number of cache lines, so that rows spread over the cache."""
     return (divide(divide_up(length, _LINE), 2) * 2 + 1) * _LINE
-
-
-class DirectX:
-    """X in place, its lanes side by side. The last tile overlaps its neighbour.
-
-    Columns computed twice get the same bits twice, so that nothing has to be masked.
-    """
-
-    def __init__(self, contraction: Contraction, tiling: Tiling) -> None:
-        self._c, self._t = contraction, tiling
-        self.buffer = contraction.x.source
-
-    def first_column(self, tile: Expr) -> Expr:
-        """Return the first column of a tile."""
-        start = tile * self._t.width
-        known = constant_value(self._c.lane.extent)
-        if known is None or known % self._t.width == 0:
-            return start
-        return tirx.min(start, _int(known - self._t.width))
-
-    def start(self, tile: Expr) -> Expr:
-        """Return where a tile begins."""
-        return self.first_column(tile)
-
-    def at(self, start: Expr) -> Expr:
-        """Return where the current row of the tile begins."""
-        return substitute(self._c.x.indices[0], {self._c.lane.var: start})
-
-
-class PanelX:
-    """X packed ahead: [tile][sums][width], the last tile filled up with zeros."""
-
-    def __init__(self, contraction: Contraction) -> None:
-        self._sums = flat_position(contraction.reduced)
-        self._width = contraction.panels.width
-        self._rows = product([axis.extent for axis in contraction.reduced])
-        self.buffer = contraction.x.source
-
-    def first_column(self, tile: Expr) -> Expr:
-        """Return the first column of a tile."""
-        return tile * self._width
-
-    def start(self, tile: Expr) -> Expr:
-        """Return where a tile begins."""
-        return tile * (self._rows * self._width)
-
-    def at(self, start: Expr) -> Expr:
-        """Return where the current row of the tile begins."""
-        return start + self._sums * self._width
-
-
-class ExpandedX(PanelX):
-    """Panels of int8, expanded to float32 some rows at a time, for all rows of a block at once.
-
-    A register tile that converted what it loads would do so again for every few rows.
-
-    Attributes:
-        allocation: what declares the memory of the expanded rows.
-
-    """
-
-    def __init__(self, contraction: Contraction, lanes: int, rows: int) -> None:
-        super().__init__(contraction)
-        self._source, self._lanes = self.buffer, lanes
-        size = _int(rows * self._width)
-        self.buffer, self.allocation = scratch(size, "float32", "expanded_x")
-
-    def expand(self, start: Expr, first: Expr, count: Expr) -> tirx.Stmt:
-        """Return what expands rows of a tile.
-
-        Args:
-            start: where the tile begins in the panels.
-            first: the first row.
-            count: how many, at most as many as there is memory for.
-
-        """
-
-        def vectors(number: Expr) -> tirx.Stmt:
-            to = self._vector(number * self._lanes)
-            at = self._vector(start + first * self._width + number * self._lanes)
-            dtype = "float32" if self._lanes == 1 else f"float32x{self._lanes}"
-            value = tirx.Cast(dtype, tirx.BufferLoad(self._source, [at]))
-            return tirx.BufferStore(self.buffer, value, [to])
-
-        return loop(count * (self._width // self._lanes), vectors, "expand")
-
-    def expanded(self, first: Expr) -> Expr:
-        """Return where a tile whose rows are expanded from `first` on would begin."""
-        return -(first * self._width)
-
-    def _vector(self, at: Expr) -> Expr:
-        return tirx.Ramp(at, _int(1), self._lanes) if self._lanes > 1 else at
-
-
-class PackedX(DirectX):
-    """X packed at each call: [outer axes of X, its columns, tile][sums][width]."""
-
-    def __init__(self, contraction: Contraction, tiling: Tiling, tiles: Expr) -> None:
-        super().__init__(contraction, tiling)
-        c, self._tiles = contraction, tiles
-        self._axes = [a for a in c.outer if constant_stride(c.x.indices[0], a) != 0]
-        self._axes += c.columns
-        self._rows = product([axis.extent for axis in c.reduced])
-        panels = product([axis.extent for axis in self._axes]) * tiles
-        self.buffer, self._allocation = scratch(
-            sym.Analyzer().simplify(panels * self._rows * tiling.width), "float32", "packed_x"
-        )
-
-    def start(self, tile: Expr) -> Expr:
-        """Return where a tile begins, at the current outer axes and columns."""
-        panel = flat_position(self._axes) * self._tiles + tile
-        return panel * self._rows * self._t.width
-
-    def at(self, start: Expr) -> Expr:
-        """Return where the current row of the tile begins."""
-        return start + flat_position(self._c.reduced) * self._t.width
-
-    def pack(self) -> list[tirx.Stmt]:
-        """Return what allocates and fills the panels."""
-        c, t = self._c, self._t
-        tile = Axis(Var("tile", "int64"), self._tiles, False)
-        symbolic = constant_value(c.lane.extent) is None
-
-        def copy(lane: Expr) -> tirx.Stmt:
-            column = self.first_column(tile.var) + lane
-            if symbolic:
-                column = tirx.min(column, c.lane.extent - 1)
-            source = substitute(c.x.indices[0], {c.lane.var: column})
-            value = tirx.BufferLoad(c.x.source, [source])
-            return tirx.BufferStore(self.buffer, value, [self.at(self.start(tile.var)) + lane])
-
-        body = loop(
-            _int(t.vectors),
-            lambda v: vector(t.lanes, c.lane.extent, lambda i: copy(v * t.lanes + i)),
-            "v",
-        )
-        return [*self._allocation, parallel([*self._axes, tile], nest(c.reduced, body))]
 
 
 class DirectY:
@@ -249,7 +112,7 @@ class PairedY(DirectY):
         c = contraction
         self._source, index = c.y.source, c.y.indices[0]
         *taps, self._inner = c.reduced
-        self._terms = 2 * constant_value(self._inner.extent) - int(c.panels.odd)
+        self._terms = 2 * constant_value(self._inner.extent) - int(c.odd)
         row_step = constant_value(self.row_step)
         self._unit: Expr | int = self.row_step
         self._shared: list[tuple[Axis, int]] = []
@@ -327,21 +190,8 @@ class PairedY(DirectY):
         return loop(_int(self._terms // (2 * _LINE)), line, "line")
 
 
-def x_operand(
-    contraction: Contraction, tiling: Tiling, tiles: Expr, rows: int | None
-) -> DirectX | PanelX:
-    """Return how X is read; `rows` of a panel at a time where it has to be expanded."""
-    if contraction.panels is not None and contraction.panels.int8:
-        return ExpandedX(contraction, tiling.lanes, rows)
-    if contraction.panels is not None:
-        return PanelX(contraction)
-    if tiling.pack_x:
-        return PackedX(contraction, tiling, tiles)
-    return DirectX(contraction, tiling)
-
-
 def y_operand(contraction: Contraction, tiling: Tiling) -> DirectY:
     """Return how Y is read."""
-    if contraction.panels is not None and contraction.panels.pairs:
+    if contraction.pairs:
         return PairedY(contraction, tiling)
     return CopiedY(contraction, tiling) if tiling.copy_y else DirectY(contraction)
