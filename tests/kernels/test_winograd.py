@@ -219,9 +219,7 @@ def sizes(axes, size, channels, outputs, pictures=1):
     padding = (0,) * flat + (1,) * axes
     taps = 3 if axes == 3 else 1
     padded = (1,) * flat + size, padding, padding
-    return Sizes(
-        axes == 3, pictures, *padded, taps, channels, outputs, has_bias=False, pairs=False
-    )
+    return Sizes(axes == 3, pictures, *padded, taps, channels, outputs, has_bias=False, pairs=False)
 
 
 @pytest.mark.parametrize(

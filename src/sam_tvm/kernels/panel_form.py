@@ -102,7 +102,9 @@ def _is(expr: Expr, var: Var) -> bool:
     return isinstance(expr, Var) and expr.same_as(var)
 
 
-def last_of_pair_is_missing(even: TensorLoad, odd: TensorLoad, analyzer: sym.Analyzer) -> bool | None:
+def last_of_pair_is_missing(
+    even: TensorLoad, odd: TensorLoad, analyzer: sym.Analyzer
+) -> bool | None:
     """Tell whether `odd`, which follows `even`, stays below the last element; None if neither."""
     if not even.source.same_as(odd.source):
         return None

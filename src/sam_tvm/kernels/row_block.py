@@ -13,7 +13,7 @@ from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integ
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, named, sequence
 from sam_tvm.kernels.register_tile import PassRange, Place, RegisterTile
-from sam_tvm.kernels.stores import store_sums
+from sam_tvm.kernels.stores import foresee_stores, store_sums
 from sam_tvm.kernels.sums import SumPasses
 from sam_tvm.kernels.tiling import Tiling
 from sam_tvm.kernels.x_copies import PackedX, TileX
@@ -100,7 +100,9 @@ class RowBlock:
         def whole_sums(row: Expr, count: int) -> tirx.Stmt:
             place = Place(row, count, vectors, _int(0))
             sums = self.tile.emit(start, first, place, passes)
-            return sequence([sums, self._store(first + row, _int(count), width, tile, columns)])
+            top, left = first + row, self.x.first_column(tile)
+            hints = foresee_stores(self.c, top, count, left, width)
+            return sequence([*hints, sums, self._store(top, _int(count), width, tile, columns)])
 
         if self.chunks == 1:
             passes = PassRange(_int(0), self.passes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import tvm
 from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
@@ -14,7 +15,9 @@ from sam_tvm.kernels.expressions import constant_value, divide, integer, linear_
 from sam_tvm.kernels.loops import loop, sequence, vector
 from sam_tvm.kernels.neighbours import at_column, neighbour
 from sam_tvm.kernels.streaming import LINE, is_large
+from sam_tvm.kernels.vectors import prefetch
 
+_LINE_BYTES = 64  # of the cache
 Stream = Callable[[Var, Expr, Expr], tirx.Stmt]
 
 
@@ -100,6 +103,31 @@ def store_sums(
         return sequence(statements)
 
     return loop(count, row, "row")
+
+
+def foresee_stores(
+    contraction: Contraction, first: Expr, rows: int, left: Expr, columns: int
+) -> list[tirx.Stmt]:
+    """Return hints that results will be stored, whose lines are fetched while sums are added up.
+
+    A store that waits for its line holds up the sums that the next pass leaves.
+
+    Args:
+        contraction: whose output.
+        first, rows: the first row of the output, and how many.
+        left, columns: the first column, and how many; there may be fewer.
+
+    """
+    output = contraction.output
+    per_line = _LINE_BYTES // -(-tvm.DataType(str(output.dtype)).bits // 8)
+
+    def hint(row: int, column: int) -> tirx.Stmt:
+        point: dict[Var, Expr] = {contraction.lane.var: left + column}
+        if contraction.row is not None:
+            point[contraction.row.var] = first + row
+        return prefetch(output, substitute(contraction.index, point), for_store=True)
+
+    return [hint(row, column) for row in range(rows) for column in range(0, columns, per_line)]
 
 
 def streamed_lanes(contraction: Contraction) -> int | None:

@@ -17,11 +17,15 @@ def index(value: Expr | int) -> Expr:
     return integer(value, _INDEX) if isinstance(value, int) else value
 
 
-def prefetch(buffer: Var, position: Expr) -> tirx.Stmt:
-    """Return a hint that an element of a flat buffer will be read; it may lie beyond the end."""
+def prefetch(buffer: Var, position: Expr, for_store: bool = False) -> tirx.Stmt:
+    """Return a hint that an element of a flat buffer will be read, or else stored.
+
+    It may lie beyond the end.
+    """
     address = tirx.address_of(tirx.BufferLoad(buffer, [position]))
-    read, soon, data = 0, 3, 1
-    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, read, soon, data))
+    soon, data = 3, 1
+    how = int(for_store), soon, data
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, *how))
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,9 @@ class CopiedX(DirectX):
             code = Code(Lanes(lanes))
             first = code.bind("first_sum", first)
             columns = [
-                self._vector(code, substitute(self._element(tile, v * lanes + i), {axis.var: first}))
+                self._vector(
+                    code, substitute(self._element(tile, v * lanes + i), {axis.var: first})
+                )
                 for i in range(lanes)
             ]
             for i, row in enumerate(transpose(code, columns, self.buffer.dtype)):

@@ -23,9 +23,7 @@ from sam_tvm.kernels.winograd.kernel import RULE, winograd_function
 from sam_tvm.kernels.winograd.problem import Sizes, choose_tile
 
 
-def place(
-    target: tvm.target.Target | str, precision: str = "float32"
-) -> tvm.ir.transform.Pass:
+def place(target: tvm.target.Target | str, precision: str = "float32") -> tvm.ir.transform.Pass:
     """Return a pass that replaces every such convolution by a call of a kernel made for it.
 
     Calls of equal sizes share a kernel.

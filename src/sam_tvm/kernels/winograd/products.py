@@ -118,12 +118,8 @@ class Products:
                 self._lanes.load(self.weight, w + k * t.width + v * t.lanes)
                 for v in range(t.vectors)
             ]
-            scalars = [
-                tirx.BufferLoad(self.inputs, [x + (k + r * words)]) for r in range(t.rows)
-            ]
-            return add_outer_product(
-                self._lanes, sums, vectors, scalars, pairs=self._sizes.pairs
-            )
+            scalars = [tirx.BufferLoad(self.inputs, [x + (k + r * words)]) for r in range(t.rows)]
+            return add_outer_product(self._lanes, sums, vectors, scalars, pairs=self._sizes.pairs)
 
         code = Code(self._lanes)
         whole = divide(terms, UNROLLED)
