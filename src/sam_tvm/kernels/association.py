@@ -1,4 +1,4 @@
-"""Products in the cheaper order: few rows meet a weight, and not the many that they are compared with.
+"""Products in the cheaper order: few rows meet a weight, not the many they are compared with.
 
 `a (x w + b)^T` is `(a w^T) x^T + a b`. Where `a` has fewer rows than `x`, as the embeddings of some
 masks have beside all pixels of a picture, the second form multiplies less, and stores no `x w`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm import tirx
+from tvm import sym, tirx
 from tvm.ir import Expr, TensorLoad, Var
 
 from sam_tvm.kernels.expressions import (

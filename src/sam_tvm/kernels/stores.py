@@ -114,8 +114,10 @@ def foresee_stores(
 
     Args:
         contraction: whose output.
-        first, rows: the first row of the output, and how many.
-        left, columns: the first column, and how many; there may be fewer.
+        first: the first row of the output.
+        rows: how many.
+        left: the first column.
+        columns: how many; there may be fewer.
 
     """
     output = contraction.output
