@@ -2,7 +2,7 @@
 
 import numpy as np
 import tvm
-from relax_programs import function, host_target, normal, schedule
+from relax_programs import Compiled, function, normal
 from test_convolution_forms import operators
 from tvm import relax
 
@@ -26,10 +26,29 @@ def test_parts_of_a_joint_projection_are_cut_before_they_are_turned_around():
     module = rewritten(build, ((5, 3, 4, 6), "float32"))
     assert operators(module)[:2] == ["strided_slice", "permute_dims"]
     x = normal(5, 3, 4, 6)
-    library = relax.build(schedule(module), target=host_target())
-    result = relax.VirtualMachine(library, tvm.cpu())["main"](tvm.runtime.tensor(x))
     turned = x.transpose(1, 2, 0, 3)
-    np.testing.assert_array_equal(result.numpy(), turned[:1] + turned[2:])
+    np.testing.assert_array_equal(Compiled(module)(x), turned[:1] + turned[2:])
+
+
+def test_axes_counted_from_the_end_and_steps_stay_right():
+    def build(x):
+        turned = relax.op.permute_dims(x, [1, 2, 0])
+        return relax.op.strided_slice(turned, [-1, 0], [1, 0], [9, 5], [2, 3])
+
+    module = rewritten(build, ((9, 7, 4), "float32"))
+    assert operators(module)[:2] == ["strided_slice", "permute_dims"]
+    x = normal(9, 7, 4)
+    np.testing.assert_array_equal(Compiled(module)(x), x.transpose(1, 2, 0)[:5:3, :, 1:9:2])
+
+
+def test_a_permutation_without_axes_reverses_them():
+    def build(x):
+        return relax.op.strided_slice(relax.op.permute_dims(x), [0], [1], [3])
+
+    module = rewritten(build, ((5, 6, 4), "float32"))
+    assert operators(module)[:2] == ["strided_slice", "permute_dims"]
+    x = normal(5, 6, 4)
+    np.testing.assert_array_equal(Compiled(module)(x), x.transpose()[1:3])
 
 
 def test_a_slice_of_anything_else_stays():

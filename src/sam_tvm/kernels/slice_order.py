@@ -11,7 +11,7 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.operators import PERMUTE, operator_name
+from sam_tvm.kernels.operators import PERMUTE, operator_name, permutation
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
 _SLICE = "relax.strided_slice"
@@ -30,9 +30,9 @@ class _Rewriter(Rewriter):
         if operator_name(call) != _SLICE:
             return call
         source = self.value(call.args[0])
-        if operator_name(source) != PERMUTE or source.attrs.axes is None:
+        if operator_name(source) != PERMUTE:
             return call
-        order = [int(axis) for axis in source.attrs.axes]
+        order = permutation(source)
         _, cut, *bounds = call.args
         axes = [constant_value(axis) for axis in cut]
         if None in axes:
