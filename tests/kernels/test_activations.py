@@ -75,6 +75,25 @@ def test_any_number_of_rows_of_either():
         assert close_to(run(a, x), a @ turned(x), 40)
 
 
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=ROUNDED)])
+@pytest.mark.parametrize("axes", [(1, 0, 2), (1, 2, 0)], ids=["columns", "rows"])
+def test_batches_inside_of_what_is_permuted_are_read_where_they_lie(axes, precision):
+    """What is permuted is (64, B, 64), with any number of batches between its rows."""
+
+    def build(a, x):
+        turned = relax.BlockBuilder.current().emit(relax.op.permute_dims(x, axes))
+        return relax.op.matmul(a, turned)
+
+    _, module = placed(build, ("b", 40, 64), (64, "b", 64), precision=precision)
+    assert operators(module) == ["call_tir"]
+    run = Compiled(module, vector_target())
+    for batch in (1, 3):
+        a, x = normal(batch, 40, 64), normal(64, batch, 64, seed=1)
+        a_, x_ = (a, x) if precision == "float32" else (to_bfloat16(a), to_bfloat16(x))
+        expected = a_.astype("float64") @ x_.transpose(axes)
+        assert close_to(run(a, x), expected, 256)
+
+
 def test_what_follows_joins_the_product():
     def build(a, x, bias):
         emit = relax.BlockBuilder.current().emit

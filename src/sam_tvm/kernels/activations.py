@@ -1,8 +1,8 @@
 """Products of two activations: which of them is read across, and in which precision.
 
-`matmul(a, permute(x))`, rows compared with rows, reads the rows of `x` where they lie: its kernel
-turns them around as it copies them (`x_copies.py`), and nobody stores them the other way round.
-In bfloat16 both operands are rounded as the kernel copies them. Products with a weight are
+`matmul(a, permute(x))` reads `x` where it lies: the kernel copies it in tiles (`x_copies.py`),
+turns around rows that are compared with rows, and nobody stores them the other way round. In
+bfloat16 both operands are rounded as the kernel copies them. Products with a weight are
 `packing.py`'s, and matrix tiles have their own way with both.
 """
 
@@ -18,7 +18,7 @@ from tvm.relax.expr_functor import mutator
 from sam_tvm.kernels.bfloat16 import dot_pair, join_pair
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import same_shape, shape_of
-from sam_tvm.kernels.operators import MATMUL, PERMUTE, operator_name, permutation, swapped
+from sam_tvm.kernels.operators import MATMUL, PERMUTE, operator_name, permutation
 from sam_tvm.kernels.panels import FUSES_ELEMENTWISE, Panels
 from sam_tvm.kernels.parameters import parameter_values
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
@@ -44,14 +44,29 @@ class _Product:
 
     Attributes:
         a: (..., M, K).
-        x: (..., K, N), or (..., N, K) where it is read across.
-        across: whether it is.
+        x: what is permuted to (..., K, N).
+        axes: the permutation.
 
     """
 
     a: relax.Expr
     x: relax.Expr
-    across: bool
+    axes: tuple[int, ...]
+
+    @property
+    def operand(self) -> tuple[Expr, ...]:
+        """The shape (..., K, N)."""
+        return tuple(shape_of(self.x)[axis] for axis in self.axes)
+
+    @property
+    def is_permuted(self) -> bool:
+        """Whether x is not that operand itself."""
+        return self.axes != tuple(range(len(self.axes)))
+
+    @property
+    def across(self) -> bool:
+        """Whether it lies along K in memory."""
+        return self.axes[-2] == len(self.axes) - 1
 
     @property
     def is_regular(self) -> bool:
@@ -59,14 +74,14 @@ class _Product:
         known = all(isinstance(v.ty, relax.TensorType) and v.ty.shape for v in (self.a, self.x))
         if not known or any(str(value.ty.dtype) != "float32" for value in (self.a, self.x)):
             return False
-        (*outer, rows, terms), (*others, _, _) = shape_of(self.a), shape_of(self.x)
+        (*outer, rows, terms), (*others, _, _) = shape_of(self.a), self.operand
         few = constant_value(rows) is not None and constant_value(rows) < _FEWEST_ROWS
         return same_shape(tuple(outer), tuple(others)) and not few and _is_long(terms, _LANES)
 
     @property
     def fills_pairs(self) -> bool:
         """Whether a kernel can copy both as pairs of bfloat16."""
-        terms, columns = shape_of(self.a)[-1], shape_of(self.x)[-1]
+        terms, columns = self.operand[-2:]
         if constant_value(terms) is None or constant_value(terms) % 2:
             return False
         return _is_long(terms, 2 * _LANES) if self.across else _is_long(columns, _LANES)
@@ -92,17 +107,18 @@ class _Rewriter(Rewriter):
         call = super().visit_call_(call)
         product = self._product(*call.args)
         pairs = self.panels.bfloat16 and product.is_regular and product.fills_pairs
-        if not product.is_regular or not (pairs or product.across):
+        if not product.is_regular or not (pairs or product.is_permuted):
             return call
         self.changed = True
         return _emit(self.builder_, product, pairs)
 
     def _product(self, a: relax.Expr, x: relax.Expr) -> _Product:
-        turned = self.value(x)
-        rank = len(shape_of(x))
-        if operator_name(turned) == PERMUTE and permutation(turned) == swapped(rank):
-            return _Product(a, turned.args[0], across=True)
-        return _Product(a, x, across=False)
+        turned, rank = self.value(x), len(shape_of(x))
+        if operator_name(turned) == PERMUTE:
+            axes = tuple(permutation(turned))
+            if rank - 1 in axes[-2:]:
+                return _Product(a, turned.args[0], axes)
+        return _Product(a, x, tuple(range(rank)))
 
 
 def _emit(builder: relax.BlockBuilder, product: _Product, pairs: bool) -> relax.Call:
@@ -110,7 +126,7 @@ def _emit(builder: relax.BlockBuilder, product: _Product, pairs: bool) -> relax.
 
     def compute(a: te.Tensor, x: te.Tensor) -> te.Tensor:
         *outer, rows, terms = a.shape
-        columns = x.shape[-2 if product.across else -1]
+        columns = product.operand[-1]
         k = te.reduce_axis((0, terms // 2 if pairs else terms), "k")
 
         def cell(*point: Var) -> Expr:
@@ -120,7 +136,8 @@ def _emit(builder: relax.BlockBuilder, product: _Product, pairs: bool) -> relax.
                 return a(*at, row, term)
 
             def x_(term: Expr) -> Expr:
-                return x(*at, column, term) if product.across else x(*at, term, column)
+                operand = (*at, term, column)
+                return x(*(operand[product.axes.index(axis)] for axis in range(len(operand))))
 
             if not pairs:
                 return te.sum(y_(k) * x_(k), axis=k)
@@ -133,7 +150,7 @@ def _emit(builder: relax.BlockBuilder, product: _Product, pairs: bool) -> relax.
         compute,
         product.a,
         product.x,
-        primfunc_name_hint="matmul_rows" if product.across else "matmul_pairs",
+        primfunc_name_hint="matmul_rows" if product.across else "matmul_columns",
         primfunc_attrs=FUSES_ELEMENTWISE,
     )
 

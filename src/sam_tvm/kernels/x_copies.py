@@ -13,8 +13,8 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.bfloat16 import pair_lanes, round_pairs
 from sam_tvm.kernels.contraction import Contraction
-from sam_tvm.kernels.expressions import constant_value, integer, product, substitute
-from sam_tvm.kernels.layout import constant_stride, scratch
+from sam_tvm.kernels.expressions import constant_value, divide, integer, product, substitute
+from sam_tvm.kernels.layout import constant_stride, scratch, stride
 from sam_tvm.kernels.loops import loop, nest, parallel, vector
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.sums import flat_position
@@ -90,7 +90,7 @@ class CopiedX(DirectX):
     def _pair_rows(self, tile: Expr, start: Expr) -> tirx.Stmt:
         """Return the copy of rows of X, two of which become one of pairs."""
         c, lanes = self._c, Lanes(self._t.lanes)
-        step = constant_stride(c.x.indices[0], c.reduced[-1]) // 2
+        step = divide(stride(c.x.indices[0], c.reduced[-1]), 2)
 
         def pair(v: Expr) -> tirx.Stmt:
             at = self._element(tile, v * lanes.count)

@@ -58,6 +58,7 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             winograd.place(target, precision),
             # Few rows meet a weight, and not the many that they are compared with.
             association.multiply_few_rows_first(),
+            attention.project_few_queries(),
             # Queries and keys turned where their product stores them.
             rotary.place(target),
             # Products beside attention in windows leave the order of rows to attention.
