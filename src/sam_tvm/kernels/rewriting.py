@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm
@@ -45,6 +45,38 @@ class Rewriter(PyExprMutator):
     def value(self, expr: relax.Expr) -> relax.Expr | None:
         """Return what a variable is bound to, if anything; any other expression itself."""
         return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
+
+
+class Replacer(Rewriter):
+    """A mutator that replaces values which it finds by looking at the whole function first."""
+
+    def __init__(self, module: tvm.IRModule) -> None:
+        super().__init__(module)
+        self._found: Mapping[relax.Var, Any] = {}
+
+    def find(self, function: relax.Function) -> Mapping[relax.Var, Any]:
+        """Return what is known of each value that is replaced, by its variable."""
+        raise NotImplementedError
+
+    def replacement(self, value: relax.Expr, found: Any) -> relax.Expr:
+        """Return what takes a value's place, given what was found out about it."""
+        raise NotImplementedError
+
+    def visit_function_(self, function: relax.Function) -> relax.Function:
+        """Look at the function before it is rewritten."""
+        self._found = self.find(function)
+        self.changed = bool(self._found)
+        return super().visit_function_(function)
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        """Rewrite one binding, if its value was found."""
+        if binding.var not in self._found:
+            super().visit_var_binding_(binding)
+            return
+        value = self.replacement(binding.value, self._found[binding.var])
+        is_inner = isinstance(binding.var, relax.DataflowVar)
+        emit = self.builder_.emit if is_inner else self.builder_.emit_output
+        self.set_var_remap(binding.var, emit(value))
 
 
 def parameter_rewriting_pass(

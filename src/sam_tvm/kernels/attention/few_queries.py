@@ -22,13 +22,13 @@ from tvm.ir import Expr
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.attention.operands import is_supported
-from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.attention.views import View, has_shape, trace, whole
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.movement import shape_of, size_of
-from sam_tvm.kernels.operators import operator_name
-from sam_tvm.kernels.parameters import is_product_with, parameter_values
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.parameters import parameter_values
+from sam_tvm.kernels.projections import Projection, projection
+from sam_tvm.kernels.readers import Readers
+from sam_tvm.kernels.rewriting import Replacer, parameter_rewriting_pass
 
 _ASSUMED = 16  # queries where their number is not known: more than most prompts have
 _FEWEST_KEYS = 512  # of which a known number makes projections worth while
@@ -45,79 +45,62 @@ def project_few_queries() -> tvm.ir.transform.Pass:
 
 
 @dataclass(frozen=True)
-class _Projection:
-    """Keys or values as a product that attention alone reads.
+class _Projected:
+    """Keys or values that attention alone reads.
 
     Attributes:
-        x: (.., .., C), positions and batches in either order.
+        by: (.., .., C), positions and batches in either order, times (C, H * D).
         axes: the permutation that makes it (B, T, C).
-        weight: (C, H * D).
-        bias: (H * D), None if nothing is added.
 
     """
 
-    x: relax.Var
+    by: Projection
     axes: tuple[int, ...]
-    weight: relax.Var
-    bias: relax.Var | None
 
     @property
     def channels(self) -> int:
         """C."""
-        return int(shape_of(self.weight)[0])
+        return int(shape_of(self.by.weight)[0])
 
 
 @mutator
-class _Rewriter(Rewriter):
-    def __init__(self, module: tvm.IRModule) -> None:
-        super().__init__(module)
-        self.found: dict[relax.Var, tuple[_Projection, _Projection]] = {}
-
-    def visit_function_(self, function: relax.Function) -> relax.Function:
-        """Look for such attention first."""
+class _Rewriter(Replacer):
+    def find(self, function: relax.Function) -> dict[relax.Var, tuple[_Projected, _Projected]]:
+        """Return the keys and values of such attention."""
         search = _Search(Readers(function), set(parameter_values(function)))
+        found = {}
         for var, call in search.readers.values.items():
-            projections = search.projections(var, call)
-            if projections is not None and _pays(call, *projections):
-                self.found[var] = projections
-        self.changed = bool(self.found)
-        return super().visit_function_(function)
+            projected = search.keys_and_values(var, call)
+            if projected is not None and _pays(call, *projected):
+                found[var] = projected
+        return found
 
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        """Rewrite one binding, if it is such attention."""
-        if binding.var not in self.found:
-            super().visit_var_binding_(binding)
-            return
-        value = self._attention(binding.value, *self.found[binding.var])
-        is_inner = isinstance(binding.var, relax.DataflowVar)
-        emit = self.builder_.emit if is_inner else self.builder_.emit_output
-        self.set_var_remap(binding.var, emit(value))
-
-    def _attention(self, call: relax.Call, keys: _Projection, values: _Projection) -> relax.Expr:
+    def replacement(self, call: relax.Call, found: tuple[_Projected, _Projected]) -> relax.Expr:
         """Return the call's value, (B, Q, H, D)."""
+        keys, values = found
         op, emit = relax.op, self.builder_.emit
         batch, queries, heads, depth = shape_of(call.args[0])
         value_depth = shape_of(call.args[2])[-1]
         scale = call.attrs.scale
         scale = 1 / math.sqrt(int(depth)) if scale is None else float(scale.value)
 
-        weight = self._by_heads(keys.weight, heads, depth, [1, 2, 0])
+        weight = self._by_heads(keys.by.weight, heads, depth, [1, 2, 0])
         weight = emit(op.multiply(weight, relax.const(scale, "float32")))
         rows = emit(op.permute_dims(self.visit_expr(call.args[0]), [0, 2, 1, 3]))
         rows = emit(op.matmul(rows, weight))
         rows = emit(op.reshape(rows, [batch, heads * queries, size_of(keys.channels)]))
 
         first, second, last = keys.axes
-        turned = emit(op.permute_dims(self.visit_expr(keys.x), [first, last, second]))
+        turned = emit(op.permute_dims(self.visit_expr(keys.by.x), [first, last, second]))
         scores = emit(op.nn.softmax(emit(op.matmul(rows, turned)), axis=-1))
-        y = emit(op.permute_dims(self.visit_expr(values.x), list(values.axes)))
+        y = emit(op.permute_dims(self.visit_expr(values.by.x), list(values.axes)))
         mixed = emit(op.matmul(scores, y))
         mixed = emit(op.reshape(mixed, [batch, heads, queries, size_of(values.channels)]))
 
-        weight = self._by_heads(values.weight, heads, value_depth, [1, 0, 2])
+        weight = self._by_heads(values.by.weight, heads, value_depth, [1, 0, 2])
         result = emit(op.matmul(mixed, weight))
-        if values.bias is not None:
-            bias = op.reshape(self.visit_expr(values.bias), [heads, size_of(1), value_depth])
+        if values.by.bias is not None:
+            bias = op.reshape(self.visit_expr(values.by.bias), [heads, size_of(1), value_depth])
             result = emit(op.add(result, emit(bias)))
         return op.permute_dims(result, [0, 2, 1, 3])
 
@@ -135,37 +118,27 @@ class _Search:
         self.readers, self._parameters = readers, parameters
         self._analyzer = sym.Analyzer()
 
-    def projections(
+    def keys_and_values(
         self, var: relax.Var, call: relax.Expr
-    ) -> tuple[_Projection, _Projection] | None:
+    ) -> tuple[_Projected, _Projected] | None:
         """Return what makes keys and values; None if a value is no such attention."""
         if not is_supported(call) or len(call.args) > 3 or call.attrs.causal_mask is not None:
             return None
-        keys, values = (self._projection(tensor, var) for tensor in call.args[1:])
+        keys, values = (self._projected(tensor, var) for tensor in call.args[1:])
         return None if keys is None or values is None else (keys, values)
 
-    def _projection(self, tensor: relax.Expr, reader: relax.Var) -> _Projection | None:
+    def _projected(self, tensor: relax.Expr, reader: relax.Var) -> _Projected | None:
         """Return the product that a tensor (B, T, H, D) is a view of."""
         for view in trace(tensor, self.readers.values, self._analyzer):
-            value, bias = self.readers.values.get(view.base), None
-            if operator_name(value) == "relax.add":
-                value, bias = self._without_bias(value)
-            if not is_product_with(value, self._parameters) or view.base in self._parameters:
+            made = projection(self.readers.values.get(view.base), self.readers, self._parameters)
+            if made is None or view.base in self._parameters:
                 continue
             axes = self._axes(view, shape_of(tensor))
             ends = {end for _, end in self.readers.ends(view.base)}
-            if axes is None or ends != {reader} or not has_shape(value.args[0]):
+            if axes is None or ends != {reader} or not has_shape(made.x):
                 return None
-            return _Projection(value.args[0], axes, value.args[1], bias)
+            return _Projected(made, axes)
         return None
-
-    def _without_bias(self, call: relax.Call) -> tuple[relax.Expr | None, relax.Var | None]:
-        """Return the product that a bias alone is added to, and the bias."""
-        biases = [a for a in call.args if a in self._parameters and a.ty.ndim == 1]
-        others = [a for a in call.args if a not in self._parameters]
-        if len(biases) != 1 or len(others) != 1 or self.readers.only(others[0]) is None:
-            return None, None
-        return self.readers.values.get(others[0]), biases[0]
 
     def _axes(self, view: View, shape: tuple[Expr, ...]) -> tuple[int, ...] | None:
         """Return the order of a product's axes in which its rows are (B, T), if they are whole."""
@@ -192,7 +165,7 @@ def _numbers(view: View) -> list[Expr]:
     return [view.offset, *(n for loops in view.axes for loop in loops for n in loop)]
 
 
-def _pays(call: relax.Call, keys: _Projection, values: _Projection) -> bool:
+def _pays(call: relax.Call, keys: _Projected, values: _Projected) -> bool:
     """Tell whether fewer multiplications are left."""
     _, queries, heads, depth = map(constant_value, shape_of(call.args[0]))
     positions, value_depth = (constant_value(shape_of(call.args[2])[axis]) for axis in (1, 3))

@@ -15,7 +15,6 @@ from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.attention.chains import Chain, chains
 from sam_tvm.kernels.attention.operands import is_supported
-from sam_tvm.kernels.attention.readers import Readers
 from sam_tvm.kernels.attention.views import has_shape
 from sam_tvm.kernels.movement import (
     Layouts,
@@ -34,6 +33,7 @@ from sam_tvm.kernels.operators import (
     permutation,
 )
 from sam_tvm.kernels.parameters import parameter_values
+from sam_tvm.kernels.readers import Readers
 from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 
 _OPERANDS = 3  # queries, keys and values; a bias is read in another way

@@ -41,6 +41,10 @@ class Readers:
         readers = self._readers[var]
         return readers[0] if len(readers) == 1 and var not in self.results else None
 
+    def value_read_once(self, var: relax.Expr) -> relax.Expr | None:
+        """Return what a variable is bound to, if exactly one variable's value reads it."""
+        return self.values.get(var) if self.only(var) is not None else None
+
     def ends(self, var: relax.Var) -> Iterator[tuple[relax.Var, relax.Var | None]]:
         """Return what computes with a variable's elements.
 
