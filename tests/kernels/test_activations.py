@@ -9,8 +9,8 @@ from relax_programs import Compiled, function, normal, runnable_targets, vector_
 from test_convolution_forms import operators
 from tvm import relax
 
-from sam_tvm.kernels import activations
-from sam_tvm.kernels.panels import Panels, panels_for
+from sam_tvm.kernels.graph import activations
+from sam_tvm.kernels.graph.panels import Panels, panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
 
 torch = pytest.importorskip("torch")

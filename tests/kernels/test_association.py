@@ -7,7 +7,7 @@ from relax_programs import Compiled, function, normal
 from test_convolution_forms import operators
 from tvm import relax
 
-from sam_tvm.kernels.association import multiply_few_rows_first
+from sam_tvm.kernels.graph.association import multiply_few_rows_first
 
 BATCH, FEW, MANY, TERMS, CHANNELS = 2, 5, (9, 8), 24, 40
 INPUTS = (

@@ -12,8 +12,9 @@ from tvm.target import Target
 pytest.importorskip("torch")
 from attention_reference import exact
 
-from sam_tvm.kernels import attention, packing
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels import attention
+from sam_tvm.kernels.graph import packing
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16
 
 op = relax.op

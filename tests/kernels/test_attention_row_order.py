@@ -18,8 +18,9 @@ from relax_programs import (
 from tvm import relax
 from tvm.target import Target
 
-from sam_tvm.kernels import attention, packing, rotary
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels import attention, rotary
+from sam_tvm.kernels.graph import packing
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16
 
 op = relax.op

@@ -5,7 +5,7 @@ import tvm_ffi
 from relax_programs import function, host_target, normal, schedule
 from tvm import relax
 
-from sam_tvm.kernels.broadcasts import permute_before_broadcast
+from sam_tvm.kernels.graph.broadcasts import permute_before_broadcast
 
 
 def rewritten(build, *inputs):

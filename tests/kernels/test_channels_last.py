@@ -8,7 +8,7 @@ from test_convolution_forms import error, operators, rewritten
 from tvm import relax
 
 from sam_tvm.kernels import default
-from sam_tvm.kernels.parameters import parameter_values
+from sam_tvm.kernels.graph.parameters import parameter_values
 from sam_tvm.pipeline.lifting import lift_parameters
 
 torch = pytest.importorskip("torch")

@@ -5,7 +5,7 @@ import tvm_ffi
 from relax_programs import FUSION, function, host_target, normal, schedule
 from tvm import relax, tirx
 
-from sam_tvm.kernels.concatenations import concatenate_before_reshape
+from sam_tvm.kernels.graph.concatenations import concatenate_before_reshape
 
 
 def rewritten(build, *inputs):

@@ -7,8 +7,8 @@ import tvm_ffi
 from relax_programs import Compiled, function, host_target, normal, runnable_targets
 from tvm import relax
 
-from sam_tvm.kernels import convolution, packing
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.graph import convolution, packing
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16
 
 torch = pytest.importorskip("torch")

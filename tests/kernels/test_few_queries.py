@@ -6,8 +6,9 @@ import tvm
 from relax_programs import Compiled, function, normal, runnable_targets, vector_target
 from tvm import relax
 
-from sam_tvm.kernels import activations, attention
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels import attention
+from sam_tvm.kernels.graph import activations
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
 
 BATCH, HEADS, DEPTH, CHANNELS, POSITIONS = 2, 4, 16, 48, 600

@@ -7,12 +7,13 @@ from test_panels import linear, operands, rounded
 from tvm import relax, tirx
 from tvm.ir import Call
 
-from sam_tvm.kernels import panels, streaming
+from sam_tvm.kernels import streaming
 from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.amx.parts import pair_pieces, products_of
 from sam_tvm.kernels.amx.waiting import WaitingSums
+from sam_tvm.kernels.graph import panels
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.loops import loop
-from sam_tvm.kernels.panels import panels_for
 from sam_tvm.kernels.vectors import Lanes, index
 from sam_tvm.pipeline.instructions import requirements
 

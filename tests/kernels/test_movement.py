@@ -5,7 +5,7 @@ import pytest
 from relax_programs import Compiled, normal
 from tvm import relax, tirx
 
-from sam_tvm.kernels.movement import Layouts, Moved, Permute, Reshape, same_shape
+from sam_tvm.kernels.graph.movement import Layouts, Moved, Permute, Reshape, same_shape
 
 SHAPE = (2, 12, 5, 6)
 

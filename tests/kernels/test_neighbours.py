@@ -8,7 +8,8 @@ from relax_programs import compiled, normal, runnable_targets
 from tvm import relax
 from tvm.target import Target
 
-from sam_tvm.kernels import panels, streaming
+from sam_tvm.kernels import streaming
+from sam_tvm.kernels.graph import panels
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS
 from sam_tvm.kernels.rotary.placement import arranged, rotate
 from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit

@@ -10,8 +10,8 @@ import tvm
 from relax_programs import Compiled, function, host_target, normal
 from tvm import relax
 
-from sam_tvm.kernels import packing
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.graph import packing
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16
 
 

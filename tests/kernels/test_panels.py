@@ -6,7 +6,7 @@ import tvm
 from relax_programs import Compiled, function, host_target, normal, runnable_targets
 from tvm import relax
 
-from sam_tvm.kernels import panels as packing
+from sam_tvm.kernels.graph import panels as packing
 from sam_tvm.kernels.target_features import computes_bfloat16
 
 HOST, *OTHERS = runnable_targets()

@@ -7,8 +7,8 @@ import pytest
 from relax_programs import Compiled, function, host_target, normal, runnable_targets
 from tvm import relax
 
-from sam_tvm.kernels import packing, quantisation
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.graph import packing, quantisation
+from sam_tvm.kernels.graph.panels import panels_for
 
 
 def label(target) -> str:

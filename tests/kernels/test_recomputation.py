@@ -5,7 +5,7 @@ import pytest
 from relax_programs import Compiled, function, normal
 from tvm import relax
 
-from sam_tvm.kernels import recomputation
+from sam_tvm.kernels.graph import recomputation
 
 op = relax.op
 

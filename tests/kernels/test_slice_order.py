@@ -6,7 +6,7 @@ from relax_programs import Compiled, function, normal
 from test_convolution_forms import operators
 from tvm import relax
 
-from sam_tvm.kernels.slice_order import slice_before_permutation
+from sam_tvm.kernels.graph.slice_order import slice_before_permutation
 
 
 def rewritten(build, *inputs):

@@ -9,8 +9,9 @@ from relax_programs import Compiled, normal, runnable_targets, vector_target
 from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
-from sam_tvm.kernels import convolution, winograd
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels import winograd
+from sam_tvm.kernels.graph import convolution
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
 from sam_tvm.kernels.winograd.kernel import RULE
 from sam_tvm.kernels.winograd.problem import Sizes, Tile, choose_tile, pays

@@ -7,8 +7,8 @@ import pytest
 import tvm
 from tvm import relax
 
-from sam_tvm.kernels.packing import pack_weights
-from sam_tvm.kernels.panels import panels_for
+from sam_tvm.kernels.graph.packing import pack_weights
+from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.pipeline import targets
 from sam_tvm.pipeline.lifting import lift_parameters
 from sam_tvm.pipeline.passes import pipeline

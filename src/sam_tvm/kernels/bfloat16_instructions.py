@@ -13,8 +13,8 @@ from __future__ import annotations
 import tvm
 from tvm import tirx
 
+from sam_tvm.kernels.graph.rewriting import editing_pass
 from sam_tvm.kernels.llvm_ir import IMPORT, import_text
-from sam_tvm.kernels.rewriting import editing_pass
 
 HARDWARE = """
 declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)

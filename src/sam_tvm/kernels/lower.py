@@ -11,7 +11,6 @@ from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from sam_tvm.kernels import amx
 from sam_tvm.kernels.bfloat16 import expand_dots
-from sam_tvm.kernels.contraction import Contraction, classify, find_epilogue
 from sam_tvm.kernels.divisions import shield_falling
 from sam_tvm.kernels.elementwise import elementwise_loops, elementwise_nest, value_lanes
 from sam_tvm.kernels.expressions import substitute
@@ -20,6 +19,9 @@ from sam_tvm.kernels.grouping import group_stages
 from sam_tvm.kernels.inline import inline_stages
 from sam_tvm.kernels.layout import FlatBuffers, FlatStage, drop_unit_axes, flatten, merge_axes
 from sam_tvm.kernels.loops import parallel, sequence
+from sam_tvm.kernels.products.contraction import Contraction, classify, find_epilogue
+from sam_tvm.kernels.products.tiles import emit_contraction
+from sam_tvm.kernels.products.tiling import choose_tiling
 from sam_tvm.kernels.program import Axis, Program, Stage, is_contraction
 from sam_tvm.kernels.reduction import reduces_across_lanes, reduction_nest
 from sam_tvm.kernels.short_forms import shortened
@@ -27,8 +29,6 @@ from sam_tvm.kernels.short_sums import unroll_short_sums
 from sam_tvm.kernels.streaming import stream_results
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import split_tasks
-from sam_tvm.kernels.tiles import emit_contraction
-from sam_tvm.kernels.tiling import choose_tiling
 
 _RULES = ("convolution", "matmul", "reduction", "elementwise")  # the heaviest one names a function
 

@@ -17,11 +17,11 @@ from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value, divide_up, product
 from sam_tvm.kernels.generated import finished, flat_view
+from sam_tvm.kernels.graph.movement import shape_of
+from sam_tvm.kernels.graph.operators import MATMUL, operator_name
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop
-from sam_tvm.kernels.movement import shape_of
-from sam_tvm.kernels.operators import MATMUL, operator_name
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.vectors import Code, Lanes, index
 

@@ -15,7 +15,7 @@ from operator import add
 from tvm import tirx
 
 from sam_tvm.kernels.expressions import constant_value, integer, size, substitute
-from sam_tvm.kernels.panel_form import find_panels
+from sam_tvm.kernels.products.panel_form import find_panels
 from sam_tvm.kernels.program import Program, Stage, contraction_operands
 
 _MOST_TERMS = 4

@@ -15,7 +15,7 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
-from sam_tvm.kernels.parameters import parameter_values
+from sam_tvm.kernels.graph.parameters import parameter_values
 from sam_tvm.pipeline.relax_functions import content_hash
 
 TRANSFORM = "transform"

@@ -9,23 +9,25 @@ from tvm import relax
 from tvm.relax import transform
 
 from sam_tvm.kernels import (
-    activations,
-    association,
     attention,
-    broadcasts,
-    concatenations,
-    convolution,
     default,
     gathered,
     gpu,
     neighbours,
+    perceptrons,
+    rotary,
+    winograd,
+)
+from sam_tvm.kernels.graph import (
+    activations,
+    association,
+    broadcasts,
+    concatenations,
+    convolution,
     packing,
     panels,
-    perceptrons,
     recomputation,
-    rotary,
     slice_order,
-    winograd,
 )
 from sam_tvm.tuning import apply
 

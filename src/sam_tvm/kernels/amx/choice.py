@@ -9,9 +9,9 @@ from sam_tvm.kernels.amx.blocking import MOST_ROWS
 from sam_tvm.kernels.amx.instructions import BLOCK, PANEL, TILE
 from sam_tvm.kernels.amx.rows import Terms
 from sam_tvm.kernels.amx.weights import PassPanels
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, product
 from sam_tvm.kernels.layout import constant_stride
+from sam_tvm.kernels.products.contraction import Contraction
 
 _FEWEST_ROWS = {True: 8, False: 16}  # by whether both operands are bfloat16
 _FEW_ROWS = 256  # for which a panel is cut where it is used

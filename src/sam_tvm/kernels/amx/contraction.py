@@ -19,7 +19,6 @@ from sam_tvm.kernels.amx.library import import_tiles
 from sam_tvm.kernels.amx.multiplication import Operands, multiply
 from sam_tvm.kernels.amx.plan import plan_product
 from sam_tvm.kernels.amx.waiting import Pass
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
     divide,
@@ -29,8 +28,9 @@ from sam_tvm.kernels.expressions import (
 )
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, named, nest, parallel, sequence
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.stores import store_sums, streamed_lanes
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.stores import store_sums, streamed_lanes
 from sam_tvm.kernels.streaming import end_of_stream, stream
 from sam_tvm.kernels.tasks import row_blocks
 

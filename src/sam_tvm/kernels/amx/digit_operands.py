@@ -10,10 +10,10 @@ from sam_tvm.kernels.amx.digits import DIGITS, TERMS
 from sam_tvm.kernels.amx.instructions import PANEL, TILE, spread
 from sam_tvm.kernels.amx.rows import Terms
 from sam_tvm.kernels.amx.weights import ReadyPanels
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide_up, opaque, substitute
 from sam_tvm.kernels.layout import scratch, stride
 from sam_tvm.kernels.loops import loop, parallel
+from sam_tvm.kernels.products.contraction import Contraction
 from sam_tvm.kernels.program import Axis
 from sam_tvm.kernels.vectors import index
 

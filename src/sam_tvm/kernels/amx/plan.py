@@ -15,8 +15,8 @@ from sam_tvm.kernels.amx.parts import WHOLE, Product, products_of
 from sam_tvm.kernels.amx.rows import Rows, Terms
 from sam_tvm.kernels.amx.waiting import WaitingDigits, WaitingSums
 from sam_tvm.kernels.amx.weights import PassPanels, SplitPanels, StoredPanels
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.products.contraction import Contraction
 from sam_tvm.kernels.vectors import index
 
 

@@ -15,12 +15,12 @@ from tvm.ir import Expr, Var
 from sam_tvm.kernels.amx.instructions import TILE, spread
 from sam_tvm.kernels.amx.parts import parts_of
 from sam_tvm.kernels.bfloat16 import words_of
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer, substitute
 from sam_tvm.kernels.layout import constant_stride, scratch, stride
 from sam_tvm.kernels.loops import loop, nest, sequence
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.sums import flat_position
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.sums import flat_position
 from sam_tvm.kernels.vectors import prefetch
 
 TERMS = 2 * TILE  # terms of a tile

@@ -15,12 +15,12 @@ from tvm.ir import Expr, Var
 from sam_tvm.kernels.amx.instructions import PANEL, TILE
 from sam_tvm.kernels.amx.parts import pair_parts
 from sam_tvm.kernels.amx.rows import TERMS, Terms
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer, product, substitute
 from sam_tvm.kernels.layout import constant_stride, scratch
 from sam_tvm.kernels.loops import loop, nest, parallel, sequence
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.sums import flat_position
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.sums import flat_position
 from sam_tvm.kernels.vectors import prefetch
 
 _AHEAD = 16  # pairs that are fetched beforehand

@@ -9,10 +9,10 @@ import tvm
 from tvm import relax
 
 from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.graph.operators import CALL_TIR, operator_name
+from sam_tvm.kernels.graph.parameters import is_product_with
+from sam_tvm.kernels.graph.readers import Readers
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS
-from sam_tvm.kernels.operators import CALL_TIR, operator_name
-from sam_tvm.kernels.parameters import is_product_with
-from sam_tvm.kernels.readers import Readers
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.attention.operands import OPERATORS
 from sam_tvm.kernels.attention.windows import is_windowed_attention
-from sam_tvm.kernels.operators import PERMUTE, operator_name, permutation
-from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.graph.operators import PERMUTE, operator_name, permutation
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 
 _LOWEST = -3.4028234663852886e38  # the lowest finite float32
 _TINY = 1e-30

@@ -19,7 +19,7 @@ from sam_tvm.kernels.attention.views import (
     trace,
 )
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.operators import operator_name
+from sam_tvm.kernels.graph.operators import operator_name
 from sam_tvm.kernels.vectors import index
 
 OPERATORS = ("relax.nn.attention", "relax.nn.attention_bias")

@@ -11,8 +11,8 @@ from tvm import relax
 
 from sam_tvm.kernels.attention.chains import chains
 from sam_tvm.kernels.attention.operands import is_supported
-from sam_tvm.kernels.packing import can_be_rounded_ahead, is_worth_packing
-from sam_tvm.kernels.readers import Readers
+from sam_tvm.kernels.graph.packing import can_be_rounded_ahead, is_worth_packing
+from sam_tvm.kernels.graph.readers import Readers
 
 _QUERIES, _BIAS = 0, 3
 

@@ -16,7 +16,7 @@ from tvm.relax.expr_functor import mutator
 from sam_tvm.kernels.attention.chains import Chain, chains
 from sam_tvm.kernels.attention.operands import is_supported
 from sam_tvm.kernels.attention.views import has_shape
-from sam_tvm.kernels.movement import (
+from sam_tvm.kernels.graph.movement import (
     Layouts,
     Moved,
     Permute,
@@ -25,16 +25,16 @@ from sam_tvm.kernels.movement import (
     keeps_rows,
     shape_of,
 )
-from sam_tvm.kernels.operators import (
+from sam_tvm.kernels.graph.operators import (
     CALL_TIR,
     PERMUTE,
     is_rearrangement,
     operator_name,
     permutation,
 )
-from sam_tvm.kernels.parameters import parameter_values
-from sam_tvm.kernels.readers import Readers
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.parameters import parameter_values
+from sam_tvm.kernels.graph.readers import Readers
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 _OPERANDS = 3  # queries, keys and values; a bias is read in another way
 

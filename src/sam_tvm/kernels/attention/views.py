@@ -13,7 +13,7 @@ from tvm import relax, sym, tirx
 from tvm.ir import Expr
 
 from sam_tvm.kernels.expressions import constant_value, product
-from sam_tvm.kernels.operators import PERMUTE, RESHAPES, operator_name, permutation
+from sam_tvm.kernels.graph.operators import PERMUTE, RESHAPES, operator_name, permutation
 from sam_tvm.kernels.vectors import index
 
 Bindings = Mapping[relax.Var, relax.Expr]

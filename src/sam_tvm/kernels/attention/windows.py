@@ -25,10 +25,10 @@ from sam_tvm.kernels.attention.problem import (
 )
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
 from sam_tvm.kernels.generated import finished, flat_view
+from sam_tvm.kernels.graph.operators import operator_name
+from sam_tvm.kernels.graph.panels import panels_for
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 from sam_tvm.kernels.loops import loop
-from sam_tvm.kernels.operators import operator_name
-from sam_tvm.kernels.panels import panels_for
-from sam_tvm.kernels.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.vectors import Code, Lanes, index
 from sam_tvm.patches.packed_functions import WINDOWED_ATTENTION

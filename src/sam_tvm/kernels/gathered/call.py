@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tvm import relax
 
 from sam_tvm.kernels.gathered.problem import Sizes
-from sam_tvm.kernels.operators import operator_name
+from sam_tvm.kernels.graph.operators import operator_name
 from sam_tvm.patches.packed_functions import GATHERED_PRODUCT
 
 _ARGUMENTS = 6  # without `start`

@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.gathered.call import is_gathered_product, sizes_of
-from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 
 
 def decompose() -> tvm.ir.transform.Pass:

@@ -17,7 +17,7 @@ from sam_tvm.kernels.gathered.tile import RegisterTile
 from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, vector
-from sam_tvm.kernels.tiling import column_splits
+from sam_tvm.kernels.products.tiling import column_splits
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
 RULE = "gathered_product"

@@ -6,12 +6,12 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels import panels
 from sam_tvm.kernels.gathered.call import is_gathered_product, sizes_of
 from sam_tvm.kernels.gathered.kernel import RULE, gathered_function
 from sam_tvm.kernels.gathered.problem import Sizes, choose_tile
-from sam_tvm.kernels.panels import Panels
-from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.graph import panels
+from sam_tvm.kernels.graph.panels import Panels
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 _WEIGHT = 2  # which of the call's tensors

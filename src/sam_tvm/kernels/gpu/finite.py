@@ -14,7 +14,7 @@ import tvm
 from tvm import tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.rewriting import editing_pass
+from sam_tvm.kernels.graph.rewriting import editing_pass
 
 
 def finite_constants() -> tvm.ir.transform.Pass:

@@ -12,7 +12,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 
 LONGEST = 120  # characters
 

@@ -11,7 +11,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 
 # By kind of target.
 _MISSING = {

@@ -11,7 +11,7 @@ import tvm
 from tvm import tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.rewriting import editing_pass
+from sam_tvm.kernels.graph.rewriting import editing_pass
 
 
 def scalar_conditions() -> tvm.ir.transform.Pass:

@@ -13,8 +13,8 @@ from tvm import relax
 
 from sam_tvm.kernels.attention.views import Bindings
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import same_shape, shape_of
-from sam_tvm.kernels.operators import operator_name
+from sam_tvm.kernels.graph.movement import same_shape, shape_of
+from sam_tvm.kernels.graph.operators import operator_name
 
 _CONCAT, _EXPAND = "relax.concat", "relax.expand_dims"
 _ADD, _SUBTRACT, _MULTIPLY = "relax.add", "relax.subtract", "relax.multiply"

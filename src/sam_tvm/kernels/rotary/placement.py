@@ -14,9 +14,9 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr, Var
 from tvm.relax.expr_functor import mutator
 
+from sam_tvm.kernels.graph.parameters import parameter_values
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS, neighbour
-from sam_tvm.kernels.parameters import parameter_values
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
 from sam_tvm.kernels.rotary.sites import Site, Sites
 from sam_tvm.kernels.target_features import vector_unit
 

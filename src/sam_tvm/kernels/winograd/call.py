@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import shape_of
+from sam_tvm.kernels.graph.movement import shape_of
 from sam_tvm.kernels.winograd.problem import TAPS, Sizes, pays
 
 # The operators by the axes of their weights, with the layouts that nothing else here writes.

@@ -14,8 +14,8 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import shape_of
-from sam_tvm.kernels.rewriting import rewriting_pass
+from sam_tvm.kernels.graph.movement import shape_of
+from sam_tvm.kernels.graph.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.winograd import weights
 from sam_tvm.kernels.winograd.call import is_winograd, sizes_of

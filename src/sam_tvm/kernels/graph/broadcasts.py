@@ -11,9 +11,9 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import ONE, axis_groups, shape_of
-from sam_tvm.kernels.operators import BINARY, PERMUTE, RESHAPES, operator_name
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.movement import ONE, axis_groups, shape_of
+from sam_tvm.kernels.graph.operators import BINARY, PERMUTE, RESHAPES, operator_name
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 _LEAST_GROWTH = 4  # times that the result has an operand's elements
 

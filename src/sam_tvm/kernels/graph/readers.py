@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tvm import relax
 
-from sam_tvm.kernels.operators import is_rearrangement, operator_name
+from sam_tvm.kernels.graph.operators import is_rearrangement, operator_name
 
 _CUTTING = ("relax.strided_slice", "relax.split", "relax.broadcast_to")
 

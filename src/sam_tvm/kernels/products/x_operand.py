@@ -9,12 +9,12 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, integer, product, substitute
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop
-from sam_tvm.kernels.sums import flat_position
-from sam_tvm.kernels.tiling import Tiling
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.sums import flat_position
+from sam_tvm.kernels.products.tiling import Tiling
 
 
 def _int(value: int) -> Expr:

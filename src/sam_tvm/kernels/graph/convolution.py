@@ -13,11 +13,11 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.channels_last import Propagation, leading_to_convolutions
-from sam_tvm.kernels.convolution_forms import Forms, describe
-from sam_tvm.kernels.movement import Layouts, Moved
-from sam_tvm.kernels.panels import Panels
-from sam_tvm.kernels.parameters import functions_with_parameters, parameter_values
+from sam_tvm.kernels.graph.channels_last import Propagation, leading_to_convolutions
+from sam_tvm.kernels.graph.convolution_forms import Forms, describe
+from sam_tvm.kernels.graph.movement import Layouts, Moved
+from sam_tvm.kernels.graph.panels import Panels
+from sam_tvm.kernels.graph.parameters import functions_with_parameters, parameter_values
 
 _TRANSPOSED = "relax.nn.conv2d_transpose"
 # The layouts of picture and weight that the importer writes.

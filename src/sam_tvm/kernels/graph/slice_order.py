@@ -11,8 +11,8 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.operators import PERMUTE, operator_name, permutation
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.operators import PERMUTE, operator_name, permutation
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 _SLICE = "relax.strided_slice"
 

@@ -12,7 +12,7 @@ from collections.abc import Container
 import tvm
 from tvm import relax
 
-from sam_tvm.kernels.operators import MATMUL, operator_name
+from sam_tvm.kernels.graph.operators import MATMUL, operator_name
 
 # A value this much larger than the parameters that it comes from (a tiled or broadcast one) stays
 # where it is: storing it would cost more than computing it. The merged taps of a convolution after

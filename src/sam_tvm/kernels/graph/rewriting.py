@@ -10,7 +10,7 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator
 
-from sam_tvm.kernels.parameters import functions_with_parameters
+from sam_tvm.kernels.graph.parameters import functions_with_parameters
 
 
 def rewriting_pass(

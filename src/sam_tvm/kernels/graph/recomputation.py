@@ -14,9 +14,9 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import shape_of
-from sam_tvm.kernels.operators import BINARY, operator_name
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.movement import shape_of
+from sam_tvm.kernels.graph.operators import BINARY, operator_name
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 _ENOUGH = 64  # elements of the result for each of the small operand
 

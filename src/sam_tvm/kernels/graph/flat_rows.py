@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from tvm import relax, te
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels import panels as panel_products
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import shape_of
-from sam_tvm.kernels.panels import Panels
+from sam_tvm.kernels.graph import panels as panel_products
+from sam_tvm.kernels.graph.movement import shape_of
+from sam_tvm.kernels.graph.panels import Panels
 
 _CACHED = 1 << 17  # elements of a panel that stay in the second-level cache
 _LONG = 32  # results of one row that make up for reading a panel

@@ -6,7 +6,6 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.bfloat16_instructions import import_instructions
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
     divide,
@@ -16,11 +15,12 @@ from sam_tvm.kernels.expressions import (
     remainder,
 )
 from sam_tvm.kernels.loops import loop, named, parallel, sequence
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.row_block import RowBlock
+from sam_tvm.kernels.products.tiling import Tiling, column_splits
+from sam_tvm.kernels.products.x_copies import PackedX
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.row_block import RowBlock
 from sam_tvm.kernels.tasks import row_blocks
-from sam_tvm.kernels.tiling import Tiling, column_splits
-from sam_tvm.kernels.x_copies import PackedX
 
 
 def _int(value: int) -> Expr:

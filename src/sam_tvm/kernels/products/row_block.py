@@ -8,17 +8,17 @@ from collections.abc import Callable
 from tvm import sym, tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, divide_up, integer
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import loop, named, sequence
-from sam_tvm.kernels.register_tile import PassRange, Place, RegisterTile
-from sam_tvm.kernels.stores import foresee_stores, store_sums
-from sam_tvm.kernels.sums import SumPasses
-from sam_tvm.kernels.tiling import Tiling
-from sam_tvm.kernels.x_copies import PackedX, TileX
-from sam_tvm.kernels.x_operand import DirectX, ExpandedX, PanelX
-from sam_tvm.kernels.y_operand import y_operand
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.register_tile import PassRange, Place, RegisterTile
+from sam_tvm.kernels.products.stores import foresee_stores, store_sums
+from sam_tvm.kernels.products.sums import SumPasses
+from sam_tvm.kernels.products.tiling import Tiling
+from sam_tvm.kernels.products.x_copies import PackedX, TileX
+from sam_tvm.kernels.products.x_operand import DirectX, ExpandedX, PanelX
+from sam_tvm.kernels.products.y_operand import y_operand
 
 _LONGEST_SUM = 128  # summed elements per pass
 _LONGEST_PAIRED_SUM = 1024  # pairs: next to the rounding of what is summed the sum's error is small

@@ -10,9 +10,9 @@ from tvm.ir import Expr, Var
 from sam_tvm.kernels.bfloat16 import add_dot_pairs
 from sam_tvm.kernels.expressions import constant_value, integer
 from sam_tvm.kernels.loops import loop, named, sequence
-from sam_tvm.kernels.sums import SumPasses
-from sam_tvm.kernels.x_operand import DirectX, PanelX
-from sam_tvm.kernels.y_operand import DirectY
+from sam_tvm.kernels.products.sums import SumPasses
+from sam_tvm.kernels.products.x_operand import DirectX, PanelX
+from sam_tvm.kernels.products.y_operand import DirectY
 
 
 def _int(value: int) -> Expr:

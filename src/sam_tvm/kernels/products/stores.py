@@ -10,10 +10,10 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.bfloat16 import rounded_value
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer, linear_form, substitute
 from sam_tvm.kernels.loops import loop, sequence, vector
 from sam_tvm.kernels.neighbours import at_column, neighbour
+from sam_tvm.kernels.products.contraction import Contraction
 from sam_tvm.kernels.streaming import LINE, is_large
 from sam_tvm.kernels.vectors import prefetch
 

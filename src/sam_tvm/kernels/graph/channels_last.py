@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import tvm
 from tvm import relax
 
-from sam_tvm.kernels.convolution_forms import TO_CHANNELS_FIRST, TO_CHANNELS_LAST
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import (
+from sam_tvm.kernels.graph.convolution_forms import TO_CHANNELS_FIRST, TO_CHANNELS_LAST
+from sam_tvm.kernels.graph.movement import (
     Layouts,
     Moved,
     Permute,
@@ -20,7 +20,7 @@ from sam_tvm.kernels.movement import (
     same_steps,
     shape_of,
 )
-from sam_tvm.kernels.operators import (
+from sam_tvm.kernels.graph.operators import (
     BINARY,
     MATMUL,
     PERMUTE,

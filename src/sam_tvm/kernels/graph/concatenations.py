@@ -13,9 +13,9 @@ from tvm import relax
 from tvm.ir import Expr
 from tvm.relax.expr_functor import mutator
 
-from sam_tvm.kernels.movement import axis_groups, shape_of
-from sam_tvm.kernels.operators import BINARY, RESHAPES, operator_name
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.movement import axis_groups, shape_of
+from sam_tvm.kernels.graph.operators import BINARY, RESHAPES, operator_name
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 _CONCAT = "relax.concat"
 _FULL = ("relax.full", "relax.full_like")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from tvm import relax
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import shape_of
-from sam_tvm.kernels.operators import operator_name
-from sam_tvm.kernels.parameters import is_product_with
-from sam_tvm.kernels.readers import Readers
+from sam_tvm.kernels.graph.movement import shape_of
+from sam_tvm.kernels.graph.operators import operator_name
+from sam_tvm.kernels.graph.parameters import is_product_with
+from sam_tvm.kernels.graph.readers import Readers
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer
 from sam_tvm.kernels.generated import LOAD_COST
 from sam_tvm.kernels.layout import constant_stride
+from sam_tvm.kernels.products.contraction import Contraction
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.tasks import known_product
 

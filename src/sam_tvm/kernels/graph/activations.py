@@ -17,11 +17,11 @@ from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.bfloat16 import dot_pair, join_pair
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import same_shape, shape_of
-from sam_tvm.kernels.operators import MATMUL, PERMUTE, operator_name, permutation
-from sam_tvm.kernels.panels import FUSES_ELEMENTWISE, Panels
-from sam_tvm.kernels.parameters import parameter_values
-from sam_tvm.kernels.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.movement import same_shape, shape_of
+from sam_tvm.kernels.graph.operators import MATMUL, PERMUTE, operator_name, permutation
+from sam_tvm.kernels.graph.panels import FUSES_ELEMENTWISE, Panels
+from sam_tvm.kernels.graph.parameters import parameter_values
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 _LANES = 16  # columns that are paired at once
 _FEWEST_ROWS = 8  # of `a`; fewer are not worth a copy of `x`

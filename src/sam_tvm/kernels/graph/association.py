@@ -13,12 +13,19 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.movement import ONE, Reshape, keeps_rows, shape_of
-from sam_tvm.kernels.operators import MATMUL, PERMUTE, RESHAPES, operator_name, permutation, swapped
-from sam_tvm.kernels.parameters import parameter_values
-from sam_tvm.kernels.projections import Projection, projection
-from sam_tvm.kernels.readers import Readers
-from sam_tvm.kernels.rewriting import Replacer, parameter_rewriting_pass
+from sam_tvm.kernels.graph.movement import ONE, Reshape, keeps_rows, shape_of
+from sam_tvm.kernels.graph.operators import (
+    MATMUL,
+    PERMUTE,
+    RESHAPES,
+    operator_name,
+    permutation,
+    swapped,
+)
+from sam_tvm.kernels.graph.parameters import parameter_values
+from sam_tvm.kernels.graph.projections import Projection, projection
+from sam_tvm.kernels.graph.readers import Readers
+from sam_tvm.kernels.graph.rewriting import Replacer, parameter_rewriting_pass
 
 
 def multiply_few_rows_first() -> tvm.ir.transform.Pass:

@@ -12,7 +12,6 @@ from tvm import sym, tirx
 from tvm.ir import Expr
 
 from sam_tvm.kernels.bfloat16 import round_pair, round_pairs, words_of
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import (
     constant_value,
     divide,
@@ -23,9 +22,10 @@ from sam_tvm.kernels.expressions import (
 )
 from sam_tvm.kernels.layout import constant_stride, scratch, stride
 from sam_tvm.kernels.loops import loop, nest, sequence
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.sums import flat_position
+from sam_tvm.kernels.products.tiling import Tiling
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.sums import flat_position
-from sam_tvm.kernels.tiling import Tiling
 
 _LINE = 16  # float32 or pairs in a cache line
 _CONVERTED = 16  # float32 that one instruction rounds to bfloat16

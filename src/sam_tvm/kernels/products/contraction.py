@@ -28,7 +28,7 @@ from sam_tvm.kernels.layout import (
     merge_axes,
 )
 from sam_tvm.kernels.neighbours import Neighbour, reach_of
-from sam_tvm.kernels.panel_form import (
+from sam_tvm.kernels.products.panel_form import (
     PanelForm,
     find_panels,
     last_of_pair_is_missing,

@@ -1,7 +1,7 @@
 """Weights in panels: matrix products with a weight read it in the order of the kernel's tiles.
 
 `matmul(x, w)`, where `w` depends on parameters alone, becomes a packing of `w` and a product that
-reads the panels (`kernels.panels`). The packing depends on parameters alone too, so it runs once,
+reads the panels (`kernels.graph.panels`). The packing depends on parameters alone too, so it runs once,
 when the model is built.
 """
 
@@ -13,9 +13,9 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels import panels as layout
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.operators import (
+from sam_tvm.kernels.graph import panels as layout
+from sam_tvm.kernels.graph.operators import (
     BINARY,
     CALL_TIR,
     PERMUTE,
@@ -23,13 +23,13 @@ from sam_tvm.kernels.operators import (
     UNARY,
     operator_name,
 )
-from sam_tvm.kernels.panels import Panels
-from sam_tvm.kernels.parameters import (
+from sam_tvm.kernels.graph.panels import Panels
+from sam_tvm.kernels.graph.parameters import (
     functions_with_parameters,
     is_product_with,
     parameter_values,
 )
-from sam_tvm.kernels.quantisation import quantise
+from sam_tvm.kernels.graph.quantisation import quantise
 
 # Below this many columns most of a panel would be padding; the default rule takes the product.
 _FEWEST_COLUMNS = 16

@@ -12,15 +12,15 @@ from tvm import sym, tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.bfloat16 import pair_lanes, round_pairs
-from sam_tvm.kernels.contraction import Contraction
 from sam_tvm.kernels.expressions import constant_value, divide, integer, product, substitute
 from sam_tvm.kernels.layout import constant_stride, scratch, stride
 from sam_tvm.kernels.loops import loop, nest, parallel, vector
+from sam_tvm.kernels.products.contraction import Contraction
+from sam_tvm.kernels.products.sums import flat_position
+from sam_tvm.kernels.products.tiling import Tiling
+from sam_tvm.kernels.products.x_operand import DirectX
 from sam_tvm.kernels.program import Axis
-from sam_tvm.kernels.sums import flat_position
-from sam_tvm.kernels.tiling import Tiling
 from sam_tvm.kernels.vectors import Code, Lanes, transpose
-from sam_tvm.kernels.x_operand import DirectX
 
 _SMALLEST_SQUARE = 4  # lanes; what `transpose` can do
 

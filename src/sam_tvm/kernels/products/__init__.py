@@ -1,0 +1,1 @@
+"""Matrix products and convolutions: recognised in a stage, cut into tiles, written as loops."""
