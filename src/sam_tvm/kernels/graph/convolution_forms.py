@@ -23,7 +23,7 @@ from sam_tvm.kernels.graph.panels import Panels
 Extents = tuple[int, ...]
 TO_CHANNELS_LAST = (0, 2, 3, 1)
 TO_CHANNELS_FIRST = (0, 3, 1, 2)
-_MOST_GROWTH = 2  # of a weight that is rearranged; beyond it no lifting, see `kernels.graph.parameters`
+_MOST_GROWTH = 2  # of a weight that is rearranged; beyond it no lifting, see `parameters.py`
 
 
 @dataclass(frozen=True)

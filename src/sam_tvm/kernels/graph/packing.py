@@ -1,8 +1,8 @@
 """Weights in panels: matrix products with a weight read it in the order of the kernel's tiles.
 
 `matmul(x, w)`, where `w` depends on parameters alone, becomes a packing of `w` and a product that
-reads the panels (`kernels.graph.panels`). The packing depends on parameters alone too, so it runs once,
-when the model is built.
+reads the panels (`panels.py`). The packing depends on parameters alone too, so it runs once, when
+the model is built.
 """
 
 from __future__ import annotations

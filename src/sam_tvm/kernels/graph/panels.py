@@ -4,7 +4,7 @@ A (K, N) matrix becomes T = ceil(N / w) panels of w columns, each with its rows 
 float32 [T, K, w]. In bfloat16 two neighbouring rows share a uint32, the even one in the low half:
 [T, ceil(K / 2), w]. A convolution's (KH, KW, C, O) weight likewise has panels of w output channels,
 [T, KH, KW, C, w]. Columns and rows that are missing are zeros. w follows from the target alone.
-Weights of int8 (`kernels.graph.quantisation`) lie as float32 ones do.
+Weights of int8 (`quantisation.py`) lie as float32 ones do.
 
 `matmul` and `convolution` say in index arithmetic what a product over panels is; the contraction
 rule recognises that form and reads the panels where they lie.
