@@ -66,7 +66,7 @@ def choose_tiling(contraction: Contraction, unit: VectorUnit) -> Tiling:
         lanes, vectors, rows = _panel_tile(width, contraction.panels.width, unit)
     height = constant_value(contraction.row.extent) if contraction.row is not None else 1
     pack_x = contraction.panels is None and _must_pack_x(contraction, width, height, rows)
-    by_tile = pack_x and _meets_one_block(contraction, height, lanes * vectors)
+    by_tile = pack_x and _stays_in_cache(contraction, lanes * vectors)
     most_rows = _BLOCK_ROWS if by_tile else _most_rows(contraction)
     block_rows = most_rows // rows * rows
     if height is not None:
@@ -143,12 +143,11 @@ def _must_pack_x(
     return far and (height is None or height >= 4 * rows)
 
 
-def _meets_one_block(contraction: Contraction, height: int | None, width: int) -> bool:
-    """Whether each tile of X meets one block of rows alone, and stays in the cache beside it."""
-    terms = known_product(contraction.reduced)
-    if height is None or height > _BLOCK_ROWS or terms is None or terms * width > _CHUNK:
+def _stays_in_cache(contraction: Contraction, width: int) -> bool:
+    """Whether a tile of X does so beside the rows that it meets, and no batches share it."""
+    terms, index = known_product(contraction.reduced), contraction.x.indices[0]
+    if terms is None or terms * width > _CHUNK:
         return False
-    index = contraction.x.indices[0]
     return all(constant_stride(index, axis) != 0 for axis in contraction.outer)
 
 

@@ -1,9 +1,9 @@
 """X copied into the order of the tiles while a model runs: [tile][sums][width].
 
-Where all rows of Y are one block, each tile is copied by the task that reads it, and is still in
-the cache then; else all of them are copied first. Operands that are multiplied as pairs of
-bfloat16 are rounded on the way. What lies in memory along the sums is turned around in registers,
-a square at a time.
+A tile that fits the cache is copied by the task that reads it, again for each block of rows: that
+is a hundredth of what a full block multiplies. Else all tiles are copied first. Operands that are
+multiplied as pairs of bfloat16 are rounded on the way. What lies in memory along the sums is turned
+around in registers, a square at a time.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class PackedX(CopiedX):
 
 
 class TileX(CopiedX):
-    """One tile of X, copied by the task that multiplies all rows of Y with it."""
+    """One tile of X, copied by the task that multiplies a block of rows with it."""
 
     def __init__(self, contraction: Contraction, tiling: Tiling) -> None:
         super().__init__(contraction, tiling, _int(1))
