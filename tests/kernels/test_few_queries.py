@@ -9,11 +9,10 @@ from tvm import relax
 from sam_tvm.kernels import attention
 from sam_tvm.kernels.graph import activations
 from sam_tvm.kernels.graph.panels import panels_for
-from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
+from sam_tvm.kernels.target_features import computes_bfloat16
 
 BATCH, HEADS, DEPTH, CHANNELS, POSITIONS = 2, 4, 16, 48, 600
 WIDTH = HEADS * DEPTH
-UNTILED = [t for t in runnable_targets() if not vector_unit(tvm.target.Target(t)).tiles]
 ROUNDED = pytest.mark.skipif(not computes_bfloat16(vector_target()), reason="no AVX-512 here")
 
 
@@ -85,7 +84,7 @@ def largest_product(module) -> int:
     return max(found)
 
 
-@pytest.mark.parametrize("target", UNTILED, ids=lambda t: t.get("mcpu", "generic"))
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.get("mcpu", "generic"))
 @pytest.mark.parametrize("positions_first", [True, False])
 @pytest.mark.parametrize("biases", [True, False])
 def test_no_key_is_computed_and_results_equal_float64(biases, positions_first, target):
