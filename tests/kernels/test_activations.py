@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 import tvm
-from relax_programs import Compiled, function, normal, runnable_targets, vector_target
+from relax_programs import (
+    Compiled,
+    function,
+    normal,
+    runnable_targets,
+    tile_target,
+    vector_target,
+)
 from test_convolution_forms import operators
 from tvm import relax
 
@@ -139,15 +146,28 @@ def test_products_that_fill_no_pairs_stay_in_float32(shapes):
         (relax.op.matmul, [(2, 40, 32), (2, 32, 64)]),
         (rows_by_rows, [(1, 40, 32), (2, 64, 32)]),
         (rows_by_rows, [(1, 40, "k"), (1, 64, "k")]),
+        (relax.op.matmul, [(40, 32), (32,)]),
     ],
-    ids=["not across", "one for several", "an unknown number of terms"],
+    ids=["not across", "one for several", "an unknown number of terms", "a vector"],
 )
 def test_other_products_stay(build, shapes):
     before, module = placed(build, *shapes)
     tvm.ir.assert_structural_equal(module, before)
 
 
-def test_matrix_tiles_have_their_own_way():
+@pytest.mark.parametrize(("rows", "is_placed"), [(40, False), ("m", True)])
+def test_matrix_tiles_have_their_own_way_with_a_known_number_of_rows(rows, is_placed):
     panels = Panels(32, bfloat16=True, tiles=True)
-    before, module = placed(rows_by_rows, (1, 40, 32), (1, 64, 32), panels=panels)
-    tvm.ir.assert_structural_equal(module, before)
+    _, module = placed(rows_by_rows, (1, rows, 32), (1, 64, 32), panels=panels)
+    assert ("matmul" not in operators(module)) == is_placed
+
+
+@pytest.mark.skipif(tile_target() is None, reason="needs tiles, in software at least")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_vectors_multiply_an_unknown_number_of_rows_beside_tiles(precision):
+    _, module = placed(
+        rows_by_rows, (1, "m", 64), (1, 70, 64), target=tile_target(), precision=precision
+    )
+    a, x = normal(1, 50, 64), normal(1, 70, 64, seed=1)
+    a_, x_ = (a, x) if precision == "float32" else (to_bfloat16(a), to_bfloat16(x))
+    assert close_to(Compiled(module, tile_target())(a, x), a_ @ turned(x_), 256)

@@ -3,7 +3,7 @@
 `matmul(a, permute(x))` reads `x` where it lies: the kernel copies it in tiles (`x_copies.py`),
 turns around rows that are compared with rows, and nobody stores them the other way round. In
 bfloat16 both operands are rounded as the kernel copies them. Products with a weight are
-`packing.py`'s, and matrix tiles have their own way with both.
+`packing.py`'s. Matrix tiles have their own way with both, if the number of rows is known.
 """
 
 from __future__ import annotations
@@ -70,10 +70,7 @@ class _Product:
 
     @property
     def is_regular(self) -> bool:
-        """Whether both are float32 and belong together one to one, and rows are long enough."""
-        known = all(isinstance(v.ty, relax.TensorType) and v.ty.shape for v in (self.a, self.x))
-        if not known or any(str(value.ty.dtype) != "float32" for value in (self.a, self.x)):
-            return False
+        """Whether matrices belong together one to one, and there are enough rows and terms."""
         (*outer, rows, terms), (*others, _, _) = shape_of(self.a), self.operand
         few = constant_value(rows) is not None and constant_value(rows) < _FEWEST_ROWS
         return same_shape(tuple(outer), tuple(others)) and not few and _is_long(terms, _LANES)
@@ -101,11 +98,13 @@ class _Rewriter(Rewriter):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite one call, if it is such a product."""
-        is_ours = operator_name(call) == MATMUL and not self.panels.tiles
-        if not is_ours or any(arg in self.parameters for arg in call.args):
+        is_product = operator_name(call) == MATMUL and all(map(_is_matrix, call.args))
+        if not is_product or any(arg in self.parameters for arg in call.args):
             return super().visit_call_(call)
         call = super().visit_call_(call)
         product = self._product(*call.args)
+        if self.panels.tiles and constant_value(shape_of(product.a)[-2]) is not None:
+            return call
         pairs = self.panels.bfloat16 and product.is_regular and product.fills_pairs
         if not product.is_regular or not (pairs or product.is_permuted):
             return call
@@ -153,6 +152,14 @@ def _emit(builder: relax.BlockBuilder, product: _Product, pairs: bool) -> relax.
         primfunc_name_hint="matmul_rows" if product.across else "matmul_columns",
         primfunc_attrs=FUSES_ELEMENTWISE,
     )
+
+
+def _is_matrix(value: relax.Expr) -> bool:
+    """Tell whether a value is of float32, of known shape, and has rows."""
+    kind = value.ty
+    if not isinstance(kind, relax.TensorType) or not isinstance(kind.shape, relax.ShapeExpr):
+        return False
+    return str(kind.dtype) == "float32" and len(kind.shape) >= 2
 
 
 def _is_long(extent: Expr, least: int) -> bool:
