@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.attention.operands import OPERATORS
+from sam_tvm.kernels.attention.operands import OPERATORS, scale_of
 from sam_tvm.kernels.attention.windows import is_windowed_attention
 from sam_tvm.kernels.graph.operators import PERMUTE, operator_name, permutation
 from sam_tvm.kernels.graph.rewriting import rewriting_pass
@@ -41,9 +41,7 @@ class _Writer(PyExprMutator):
         def number(value: float) -> relax.Expr:
             return relax.const(value, dtype)
 
-        scale = call.attrs.scale
-        scale = 1 / math.sqrt(int(query.ty.shape[3])) if scale is None else float(scale.value)
-        query = emit(relax.op.multiply(query, number(scale)))
+        query = emit(relax.op.multiply(query, number(scale_of(call))))
         scores = emit(relax.op.matmul(query, emit(relax.op.permute_dims(key, [0, 1, 3, 2]))))
         if len(arguments) == 4:
             scores = emit(relax.op.add(scores, arguments[3]))

@@ -12,7 +12,6 @@ compute the right side: there are as few rows of scores as queries times heads.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -21,7 +20,7 @@ from tvm import relax, sym
 from tvm.ir import Expr
 from tvm.relax.expr_functor import mutator
 
-from sam_tvm.kernels.attention.operands import is_supported
+from sam_tvm.kernels.attention.operands import is_supported, scale_of
 from sam_tvm.kernels.attention.views import View, has_shape, trace, whole
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.graph.movement import shape_of, size_of
@@ -81,11 +80,9 @@ class _Rewriter(Replacer):
         op, emit = relax.op, self.builder_.emit
         batch, queries, heads, depth = shape_of(call.args[0])
         value_depth = shape_of(call.args[2])[-1]
-        scale = call.attrs.scale
-        scale = 1 / math.sqrt(int(depth)) if scale is None else float(scale.value)
 
         weight = self._by_heads(keys.by.weight, heads, depth, [1, 2, 0])
-        weight = emit(op.multiply(weight, relax.const(scale, "float32")))
+        weight = emit(op.multiply(weight, relax.const(scale_of(call), "float32")))
         rows = emit(op.permute_dims(self.visit_expr(call.args[0]), [0, 2, 1, 3]))
         rows = emit(op.matmul(rows, weight))
         rows = emit(op.reshape(rows, [batch, heads * queries, size_of(keys.channels)]))
@@ -173,8 +170,7 @@ def _pays(call: relax.Call, keys: _Projected, values: _Projected) -> bool:
         return False
     rows = heads * (_ASSUMED if queries is None else queries)
     channels = keys.channels + values.channels
-    projected = heads * (keys.channels * depth + values.channels * value_depth)
-    direct = positions * (projected + rows * (depth + value_depth))
-    from_the_left = rows * (keys.channels * depth + values.channels * value_depth)
-    from_the_left += positions * rows * channels
+    projected = keys.channels * depth + values.channels * value_depth  # of a row, by a head
+    direct = positions * (heads * projected + rows * (depth + value_depth))
+    from_the_left = rows * (projected + positions * channels)
     return _GAIN * from_the_left < direct

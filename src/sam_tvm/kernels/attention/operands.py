@@ -116,7 +116,7 @@ def describe(call: relax.Call, result: View, bindings: Bindings, analyzer: sym.A
         value=value,
         output=operand(result.permuted(kernel_axes)),
         bias=bias,
-        scale=_scale(call, int(depth)),
+        scale=scale_of(call),
         causal=_causal(call, queries, keys),
     )
     return _renamed(attention, [shape_of(tensor) for tensor in tensors], inputs)
@@ -127,8 +127,9 @@ def _nearest(tensor: relax.Expr, bindings: Bindings, analyzer: sym.Analyzer) -> 
     return [view for view in trace(tensor, bindings, analyzer) if has_vectors(view)][-1]
 
 
-def _scale(call: relax.Call, depth: int) -> float:
-    scale = call.attrs.scale
+def scale_of(call: relax.Call) -> float:
+    """Return what attention multiplies its scores with."""
+    scale, depth = call.attrs.scale, int(shape_of(call.args[0])[-1])
     return 1 / math.sqrt(depth) if scale is None else float(scale.value)
 
 

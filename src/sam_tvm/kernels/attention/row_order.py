@@ -131,9 +131,9 @@ def _movement_before(chain: Chain, readers: Readers) -> Moved | None:
 def _movement_behind(chain: Chain, readers: Readers) -> tuple[relax.Var, Moved] | None:
     """Return where the rows of a product of attention's result end, and how they were moved."""
     var = chain.product.args[0]
-    while readers.only(var) is not None and is_rearrangement(readers.values.get(var)):
-        var = readers.values[var].args[0]
-    if readers.only(var) is None or not is_supported(readers.values.get(var)) or chain.is_turned:
+    while is_rearrangement(value := readers.value_read_once(var)):
+        var = value.args[0]
+    if not is_supported(value) or chain.is_turned:
         return None
     steps: list[Step] = []
     end = chain.result

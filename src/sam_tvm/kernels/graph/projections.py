@@ -43,7 +43,7 @@ def projection(
     """
     bias = None
     if operator_name(value) == "relax.add":
-        biases = [a for a in value.args if a in parameters and _is_bias(a, value)]
+        biases = [a for a in value.args if a in parameters and is_bias(a, value)]
         others = [a for a in value.args if a not in parameters]
         if len(biases) != 1 or len(others) != 1:
             return None
@@ -53,8 +53,9 @@ def projection(
     return Projection(*value.args, bias)
 
 
-def _is_bias(value: relax.Var, whole: relax.Expr) -> bool:
-    """Tell whether a value has one number for each element of the last axis."""
-    extents = [constant_value(extent) for extent in shape_of(value)]
-    ones = [1] * (len(extents) - 1)
-    return extents == [*ones, constant_value(shape_of(whole)[-1])]
+def is_bias(value: relax.Expr, whole: relax.Expr) -> bool:
+    """Tell whether a value has one number for each element of the last axis of another."""
+    own, other = (shape_of(each) for each in (value, whole))
+    extents = [constant_value(extent) for extent in own]
+    last = constant_value(other[-1])
+    return 0 < len(own) <= len(other) and extents == [1] * (len(own) - 1) + [last]

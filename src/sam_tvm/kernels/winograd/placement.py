@@ -13,8 +13,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.graph.movement import shape_of
+from sam_tvm.kernels.graph.projections import is_bias
 from sam_tvm.kernels.graph.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.winograd import weights
@@ -99,15 +98,7 @@ def _convolutions_with_bias(module: tvm.IRModule) -> Joined:
             for own, other in (value.args, reversed(value.args)):
                 call = values.get(own)
                 is_alone = isinstance(own, relax.DataflowVar) and readers[own] == 1
-                if call is not None and is_alone and is_winograd(call) and _is_bias(other, call):
+                if call is not None and is_alone and is_winograd(call) and is_bias(other, call):
                     found[var] = own, call, other
                     break
     return found
-
-
-def _is_bias(value: relax.Expr, convolution: relax.Call) -> bool:
-    """Tell whether a value has one number for each channel, the last axis of a convolution."""
-    own, whole = (shape_of(each) for each in (value, convolution))
-    extents = [constant_value(extent) for extent in own]
-    known = constant_value(whole[-1])
-    return 0 < len(own) <= len(whole) and extents == [1] * (len(own) - 1) + [known]
