@@ -23,6 +23,7 @@ from sam_tvm.kernels.graph.movement import (
 from sam_tvm.kernels.graph.operators import (
     BINARY,
     MATMUL,
+    NORM,
     PERMUTE,
     REDUCTIONS,
     RESHAPES,
@@ -33,7 +34,6 @@ from sam_tvm.kernels.graph.operators import (
 
 _MAX_POOL, _AVERAGE_POOL = "relax.nn.max_pool2d", "relax.nn.avg_pool2d"
 _RESIZE = "relax.image.resize2d"
-_NORM = "relax.nn.layer_norm"
 _ALL = UNARY | BINARY | REDUCTIONS | RESHAPES | {PERMUTE, _MAX_POOL, _AVERAGE_POOL, _RESIZE}
 
 
@@ -47,7 +47,7 @@ def leading_to_convolutions(
             found.add(value.args[0])
         elif var in found and operator_name(value) in _ALL:
             found.update(arg for arg in value.args if isinstance(arg, relax.Var))
-        elif var in found and operator_name(value) in (_NORM, MATMUL):
+        elif var in found and operator_name(value) in (NORM, MATMUL):
             found.add(value.args[0])
     return found
 
@@ -88,7 +88,7 @@ class Propagation:
             return self._movement(var, call)
         if name in (_MAX_POOL, _AVERAGE_POOL, _RESIZE):
             return self._spatial(var, call, name)
-        if name == _NORM or (name == MATMUL and var in self._wanted):
+        if name == NORM or (name == MATMUL and var in self._wanted):
             return self._row_by_row(call)
         return None
 
@@ -155,7 +155,7 @@ class Propagation:
         if moved is None or not keeps_rows(moved.steps):
             return None
         operands = [moved.base, *(self._look_up(other) for other in others)]
-        if operator_name(call) == _NORM:
+        if operator_name(call) == NORM:
             attrs, rank = call.attrs, len(x.ty.shape)
             if [int(axis) % rank for axis in attrs.axes] != [rank - 1]:
                 return None

@@ -23,6 +23,7 @@ def _names(names: Sequence[str]) -> frozenset[str]:
 UNARY, BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
 REDUCTIONS, RESHAPES = _names(_REDUCTION_NAMES), _names(_RESHAPE_NAMES)
 PERMUTE, MATMUL, CALL_TIR = "relax.permute_dims", "relax.matmul", "relax.call_tir"
+NORM = "relax.nn.layer_norm"
 
 
 def operator_name(value: relax.Expr | None) -> str:

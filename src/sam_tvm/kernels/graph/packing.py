@@ -7,17 +7,16 @@ the model is built.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.graph import panels as layout
 from sam_tvm.kernels.graph.operators import (
     BINARY,
     CALL_TIR,
+    NORM,
     PERMUTE,
     RESHAPES,
     UNARY,
@@ -25,17 +24,17 @@ from sam_tvm.kernels.graph.operators import (
 )
 from sam_tvm.kernels.graph.panels import Panels
 from sam_tvm.kernels.graph.parameters import (
-    functions_with_parameters,
     is_product_with,
     parameter_values,
 )
 from sam_tvm.kernels.graph.quantisation import quantise
+from sam_tvm.kernels.graph.readers import Readers
+from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
 
 # Below this many columns most of a panel would be padding; the default rule takes the product.
 _FEWEST_COLUMNS = 16
 _FEWEST_ROWS = 16
 _ROUNDED_TOGETHER = 32  # bfloat16 in a cache line
-_NORM = "relax.nn.layer_norm"
 # What FuseOps lets rounding join a product, a norm or a permutation through.
 _JOINED = BINARY | UNARY | RESHAPES
 _MOVES = RESHAPES | {PERMUTE}
@@ -50,17 +49,7 @@ def pack_weights(panels: Panels) -> tvm.ir.transform.Pass:
     Args:
         panels: how the target's kernels want their weights; of int8 ones the product is scaled.
     """
-
-    @tvm.transform.module_pass(opt_level=0, name="SamTvmPackWeights")
-    def run(module: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        for var, function in functions_with_parameters(module):
-            packer = _Packer(module, panels, function)
-            packed = relax.analysis.remove_all_unused(packer.visit_expr(function))
-            packer.builder_.update_func(var, packed)
-            module = packer.builder_.finalize()
-        return module
-
-    return run
+    return parameter_rewriting_pass("SamTvmPackWeights", lambda module: _Packer(module, panels))
 
 
 def is_worth_packing(call: relax.Expr | None, weights: set[relax.Var]) -> bool:
@@ -81,20 +70,22 @@ def can_be_rounded_ahead(x: relax.Expr) -> bool:
 
 
 @mutator
-class _Packer(PyExprMutator):
-    def __init__(self, module: tvm.IRModule, panels: Panels, function: relax.Function) -> None:
+class _Packer(Rewriter):
+    def __init__(self, module: tvm.IRModule, panels: Panels) -> None:
         super().__init__(module)
-        self.module = module
-        self.panels, self.weights = panels, set(parameter_values(function))
-        self.bound = dict(relax.analysis.get_var2val(function))
-        self.readers = Counter(
-            var for value in self.bound.values() for var in relax.analysis.free_vars(value)
-        )
+        self.module, self.panels = module, panels
+        self.weights: set[relax.Var] = set()
+
+    def visit_function_(self, function: relax.Function) -> relax.Function:
+        """Look at the function before it is rewritten."""
+        self.weights, self.readers = set(parameter_values(function)), Readers(function)
+        return super().visit_function_(function)
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite one call, if it multiplies by a weight that is worth packing."""
         if not self._is_worth_packing(call):
             return super().visit_call_(call)
+        self.changed = True
         x, weight = call.args
         x = self._rounded(x) if self.panels.bfloat16 else self.visit_expr(x)
         weight = self.visit_expr(weight)
@@ -112,16 +103,16 @@ class _Packer(PyExprMutator):
 
         What a norm made is rounded before it is moved about, and not behind: half as much moves.
         """
-        moves, made = [], x
-        while self.readers[made] == 1 and operator_name(self.bound.get(made)) in _MOVES:
-            moves.append(self.bound[made])
-            made = moves[-1].args[0]
+        readers, moves, made = self.readers, [], x
+        while operator_name(move := readers.value_read_once(made)) in _MOVES:
+            moves.append(move)
+            made = move.args[0]
         narrow = self._before_widening(made)
         if narrow is not None:
             result = self.visit_expr(narrow)
         elif not self._joins_its_maker(x):
             return self.visit_expr(x)
-        elif operator_name(self.bound.get(made)) != _NORM or self.readers[made] != 1:
+        elif operator_name(readers.value_read_once(made)) != NORM:
             return layout.round_operand(self.builder_, self.visit_expr(x))
         else:
             result = layout.round_operand(self.builder_, self.visit_expr(made))
@@ -133,7 +124,7 @@ class _Packer(PyExprMutator):
 
     def _before_widening(self, x: relax.Expr) -> relax.Expr | None:
         """Return the bfloat16 that a value is, None if it is anything else."""
-        call = self.bound.get(x)
+        call = self.readers.values.get(x)
         if operator_name(call) != CALL_TIR:
             return None
         widens = layout.WIDENS in (self.module[call.args[0]].attrs or {})
@@ -143,10 +134,9 @@ class _Packer(PyExprMutator):
         """Tell whether rounding `x` joins what computes it: a product, a norm or a move."""
         if not can_be_rounded_ahead(x):
             return False
-        while isinstance(x, relax.Var) and self.readers[x] == 1:
-            value = self.bound.get(x)
+        while (value := self.readers.value_read_once(x)) is not None:
             name = operator_name(value)
-            if name in (PERMUTE, _NORM) or self._is_worth_packing(value):
+            if name in (PERMUTE, NORM) or self._is_worth_packing(value):
                 return True
             if name not in _JOINED:
                 return False

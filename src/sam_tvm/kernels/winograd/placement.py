@@ -6,14 +6,15 @@ which nobody else reads is added by the kernel.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from sam_tvm.kernels.graph.operators import operator_name
 from sam_tvm.kernels.graph.projections import is_bias
+from sam_tvm.kernels.graph.readers import Readers
 from sam_tvm.kernels.graph.rewriting import rewriting_pass
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.winograd import weights
@@ -87,18 +88,13 @@ def _convolutions_with_bias(module: tvm.IRModule) -> Joined:
     for function in module.functions.values():
         if not isinstance(function, relax.Function) or not isinstance(function.body, relax.SeqExpr):
             continue
-        bindings = [binding for block in function.body.blocks for binding in block.bindings]
-        values = {b.var: b.value for b in bindings if isinstance(b, relax.VarBinding)}
-        readers = Counter(
-            var for value in values.values() for var in relax.analysis.free_vars(value)
-        )
-        for var, value in values.items():
-            if not isinstance(value, relax.Call) or value.op != tvm.ir.Op.get("relax.add"):
+        readers = Readers(function)
+        for var, value in readers.values.items():
+            if operator_name(value) != "relax.add":
                 continue
             for own, other in (value.args, reversed(value.args)):
-                call = values.get(own)
-                is_alone = isinstance(own, relax.DataflowVar) and readers[own] == 1
-                if call is not None and is_alone and is_winograd(call) and is_bias(other, call):
+                call = readers.value_read_once(own)
+                if is_winograd(call) and is_bias(other, call):
                     found[var] = own, call, other
                     break
     return found
