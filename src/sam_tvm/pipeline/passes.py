@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.relax import transform
 
 from sam_tvm.kernels import (
+    amx,
     attention,
     default,
     gathered,
@@ -72,6 +73,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             perceptrons.place(target),
             # Sparse convolutions without gathered rows.
             gathered.place(target),
+            # What meets next to nothing in a weight takes no digits from its neighbours.
+            amx.balance_terms(replace(form, int8=int8)),
             # Products with a weight read it in the order of the kernel's tiles.
             packing.pack_weights(replace(form, int8=int8)),
             # Products of activations read both where they lie, rounded in bfloat16.

@@ -14,8 +14,8 @@ from sam_tvm.kernels.layout import constant_stride
 from sam_tvm.kernels.products.contraction import Contraction
 
 _FEWEST_ROWS = {True: 8, False: 16}  # by whether both operands are bfloat16
-_FEW_ROWS = 256  # for which a panel is cut where it is used
-_FEWEST_TERMS = 256  # of which digits err no more than float32, and are much faster than parts
+FEW_ROWS = 256  # for which a panel is cut where it is used
+FEWEST_TERMS = 256  # of which digits err no more than float32, and are much faster than parts
 
 
 def takes(contraction: Contraction) -> bool:
@@ -51,7 +51,7 @@ def few_rows(contraction: Contraction) -> bool | Expr:
         return False
     rows = _rows(contraction)
     known = constant_value(rows)
-    return rows < _FEW_ROWS if known is None else known < _FEW_ROWS
+    return rows < FEW_ROWS if known is None else known < FEW_ROWS
 
 
 def _rows(contraction: Contraction) -> Expr:
@@ -68,4 +68,4 @@ def takes_digits(contraction: Contraction, few: bool) -> bool:
     form = contraction.panels
     if few or form is None or form.pairs or form.int8:
         return False
-    return len(contraction.reduced) == 1 and Terms.of(contraction).count >= _FEWEST_TERMS
+    return len(contraction.reduced) == 1 and Terms.of(contraction).count >= FEWEST_TERMS

@@ -48,6 +48,17 @@ def functions_with_parameters(
     ]
 
 
+def parameters_first(function: relax.Function) -> relax.Function:
+    """The function with what depends on parameters alone at the beginning of each block."""
+    known = parameter_values(function)
+    blocks = []
+    for block in function.body.blocks:
+        ordered = sorted(block.bindings, key=lambda binding: binding.var not in known)
+        blocks.append(type(block)(ordered))
+    body = relax.SeqExpr(blocks, function.body.body)
+    return relax.Function(function.params, body, function.ret_ty, function.is_pure, function.attrs)
+
+
 def is_product_with(call: relax.Expr | None, weights: Container[relax.Var]) -> bool:
     """Tell whether a value multiplies float32 rows by a matrix, one of these variables."""
     if operator_name(call) != MATMUL or call.args[1] not in weights:
