@@ -26,7 +26,6 @@ BUILDS = [
 # its outermost loop, which is shared among threads where that is safe.
 FALLBACKS = {
     "scatter_elements": "stores where its input says, a few rows of a prompt",
-    "roi_align": "takes the more samples, the larger a prompt's box is: its bounds are data",
 }
 
 # A loop over a tensor that does not fit into a core's first cache.

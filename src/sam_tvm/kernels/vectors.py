@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.expressions import integer
+from sam_tvm.kernels.expressions import dtype_of, integer
 
 _INDEX = "int64"
 
@@ -103,7 +103,7 @@ class Code:
         return self.get(register)
 
     def bind(self, name: str, value: Expr | int) -> Expr:
-        """Compute a position once; returns what reads it.
+        """Compute a position, or another scalar, once; returns what reads it.
 
         It is a buffer of one element: TVM's passes look through a `Bind`, and their time grows with
         the number of bindings times that of memory accesses.
@@ -111,7 +111,7 @@ class Code:
         value = index(value)
         if isinstance(value, tirx.IntImm | Var):
             return value
-        buffer = tirx.decl_buffer((1,), _INDEX, name)
+        buffer = tirx.decl_buffer((1,), dtype_of(value), name)
         self.add(tirx.AllocBuffer(buffer), tirx.BufferStore(buffer, value, [index(0)]))
         return tirx.BufferLoad(buffer, [index(0)])
 

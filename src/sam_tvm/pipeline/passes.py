@@ -17,6 +17,7 @@ from sam_tvm.kernels import (
     neighbours,
     perceptrons,
     rotary,
+    sampling,
     winograd,
 )
 from sam_tvm.kernels.graph import (
@@ -50,6 +51,8 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             concatenations.concatenate_before_reshape(),
             # Parts of a permuted result are permuted one by one, where they are read.
             slice_order.slice_before_permutation(),
+            # Points and boxes of a picture read it where its channels lie side by side.
+            sampling.place(target),
             # Convolutions to channels last, many of them to matrix products.
             convolution.channels_last(
                 form,

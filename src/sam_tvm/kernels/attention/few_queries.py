@@ -21,13 +21,13 @@ from tvm.ir import Expr
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.attention.operands import is_supported, scale_of
-from sam_tvm.kernels.attention.views import View, has_shape, trace, whole
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.graph.movement import shape_of, size_of
 from sam_tvm.kernels.graph.parameters import parameter_values
 from sam_tvm.kernels.graph.projections import Projection, projection
 from sam_tvm.kernels.graph.readers import Readers
 from sam_tvm.kernels.graph.rewriting import Replacer, parameter_rewriting_pass
+from sam_tvm.kernels.graph.views import View, has_shape, trace, whole
 
 _ASSUMED = 16  # queries where their number is not known: more than most prompts have
 _FEWEST_KEYS = 512  # of which a known number makes projections worth while

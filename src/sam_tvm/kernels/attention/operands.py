@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import tvm_ffi
 from tvm import relax, sym, tirx
 from tvm.ir import Expr, Var
 
-from sam_tvm.kernels.attention.problem import Attention, Operand
-from sam_tvm.kernels.attention.views import (
+from sam_tvm.kernels.attention.problem import Attention
+from sam_tvm.kernels.expressions import constant_value
+from sam_tvm.kernels.graph.operators import operator_name
+from sam_tvm.kernels.graph.sizes import OwnSizes
+from sam_tvm.kernels.graph.views import (
     Bindings,
     View,
     has_shape,
@@ -18,8 +20,7 @@ from sam_tvm.kernels.attention.views import (
     shape_of,
     trace,
 )
-from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.graph.operators import operator_name
+from sam_tvm.kernels.operand import Operand
 from sam_tvm.kernels.vectors import index
 
 OPERATORS = ("relax.nn.attention", "relax.nn.attention_bias")
@@ -147,14 +148,7 @@ def _renamed(
     attention: Attention, shapes: list[tuple[Expr, ...]], tensors: list[relax.Expr]
 ) -> Site:
     """Return the site with variables n0, n1, ... in place of the function's."""
-    names: dict[Var, Var] = {}
-
-    def rename_variable(var: Var) -> Var:
-        return names.setdefault(var, Var(f"n{len(names)}", var.ty))
-
-    def rename(expr: Expr) -> Expr:
-        return tvm_ffi.structural_map(expr, (Var, rename_variable))
-
-    renamed = attention.map(rename)
-    shapes = [tuple(rename(size) for size in shape) for shape in shapes]
-    return Site(renamed, shapes, list(names.values()), tensors, list(names))
+    own = OwnSizes()
+    renamed = attention.map(own)
+    shapes = [tuple(own(size) for size in shape) for shape in shapes]
+    return Site(renamed, shapes, own.variables, tensors, own.values)

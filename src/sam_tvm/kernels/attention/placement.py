@@ -10,11 +10,11 @@ from tvm import relax, sym
 from sam_tvm.kernels.attention.kernel import RULE, attention_function
 from sam_tvm.kernels.attention.operands import OPERATORS, Site, describe, is_supported
 from sam_tvm.kernels.attention.rounding import rounded_operands, rounded_results
-from sam_tvm.kernels.attention.views import View, has_shape, has_vectors, place_in, whole
 from sam_tvm.kernels.graph.operators import is_rearrangement, operator_name
 from sam_tvm.kernels.graph.panels import panels_for, round_call, widen_call
 from sam_tvm.kernels.graph.parameters import parameter_values
 from sam_tvm.kernels.graph.readers import Readers
+from sam_tvm.kernels.graph.views import View, has_shape, has_vectors, place_in, whole
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 
 

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.instructions import TILE, spread
-from sam_tvm.kernels.attention.problem import Attention, Operand, Tile
+from sam_tvm.kernels.attention.problem import Attention, Tile
 from sam_tvm.kernels.bfloat16 import (
     add_dot_pairs,
     pair_halves,
@@ -22,6 +22,7 @@ from sam_tvm.kernels.bfloat16 import (
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.layout import scratch
 from sam_tvm.kernels.loops import UNROLLED
+from sam_tvm.kernels.operand import Operand
 from sam_tvm.kernels.vectors import Code, Lanes, index
 
 

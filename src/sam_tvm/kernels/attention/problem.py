@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from tvm import tirx
 from tvm.ir import Expr
 
-from sam_tvm.kernels.attention.views import Loop
-from sam_tvm.kernels.expressions import constant_value, divide, divide_up, remainder
+from sam_tvm.kernels.expressions import constant_value, divide, divide_up
+from sam_tvm.kernels.operand import Operand
 from sam_tvm.kernels.target_features import VectorUnit
 from sam_tvm.kernels.vectors import index
 
@@ -21,63 +21,6 @@ _TILE_VECTORS, _TILE_ROWS = 2, 32  # of matrix tiles, two by two of which hold s
 _STATE = 96 << 10  # words of queries and sums that one task keeps in the cache
 _TILE_STATE = 256 << 10  # the same in matrix tiles: such a CPU has 2 MiB for each core
 _TASKS = 16  # tasks that the parallel loop should have
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Where the elements of a four-dimensional operand lie in a flat buffer.
-
-    Attributes:
-        argument: which of the function's tensors it is.
-        offset: position of the first element.
-        axes: loops along (batch, head, position in the sequence, channel), or, for a bias, (batch,
-            head, query, key), as those of a `View`: the rows of a window are loops inside a
-            loop. Where there are several, their extents are known.
-
-    """
-
-    argument: int
-    offset: Expr
-    axes: tuple[tuple[Loop, ...], ...]
-
-    def at(self, *position: Expr | int) -> Expr:
-        """Return the linear position of an element."""
-        total = self.offset
-        for place, loops in zip(position, self.axes, strict=True):
-            if constant_value(place) != 0:
-                total = _add_steps(total, place, loops)
-        return total
-
-    def map(self, edit: Callable[[Expr], Expr]) -> Operand:
-        """Apply `edit` to every expression."""
-        axes = tuple(tuple((edit(n), edit(step)) for n, step in loops) for loops in self.axes)
-        return Operand(self.argument, edit(self.offset), axes)
-
-    def foreseen(self, *position: Expr | int) -> Expr | None:
-        """Return where an element lies or, beyond the end, would; None if that is not known."""
-        return self.at(*position)
-
-    @property
-    def step(self) -> Expr:
-        """How far apart neighbours along the last axis are."""
-        return self.axes[-1][0][1] if self.axes[-1] else index(0)
-
-    @property
-    def has_vectors(self) -> bool:
-        """Whether neighbours along the last axis are neighbours in memory."""
-        return constant_value(self.step) == 1
-
-
-def _add_steps(total: Expr, place: Expr | int, loops: Sequence[Loop]) -> Expr:
-    """Return `total` and how far the steps along an axis go."""
-    inside = 1
-    for number, (extent, stride) in reversed(list(enumerate(loops))):
-        steps = place if inside == 1 else divide(place, inside)
-        if number:
-            steps, inside = remainder(steps, extent), inside * constant_value(extent)
-        if constant_value(stride) != 0:
-            total = total + steps * stride
-    return total
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.attention.plan import Plan
-from sam_tvm.kernels.attention.problem import Operand
 from sam_tvm.kernels.bfloat16 import pair_lanes
 from sam_tvm.kernels.loops import loop, sequence
+from sam_tvm.kernels.operand import Operand
 from sam_tvm.kernels.vectors import Code, index, transpose
 
 Head = tuple[Expr, Expr]

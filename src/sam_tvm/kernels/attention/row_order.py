@@ -2,8 +2,8 @@
 
 Windows permute the rows of an activation before the product that makes queries, keys and values,
 and permute them back behind the product that reads attention's result. A product does not mind in
-which order its rows come; attention reads and writes through strides (`views.py`). So the first
-permutation moves behind its product, the second before its own, and both disappear in the kernel:
+which order its rows come; attention reads and writes through strides (`graph/views.py`). So the
+first permutation moves behind its product, the second before its own, and both disappear in the kernel:
 nothing is copied, and what is added to the second product, a residual, joins it.
 """
 
@@ -15,7 +15,6 @@ from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.attention.chains import Chain, chains
 from sam_tvm.kernels.attention.operands import is_supported
-from sam_tvm.kernels.attention.views import has_shape
 from sam_tvm.kernels.graph.movement import (
     Layouts,
     Moved,
@@ -35,6 +34,7 @@ from sam_tvm.kernels.graph.operators import (
 from sam_tvm.kernels.graph.parameters import parameter_values
 from sam_tvm.kernels.graph.readers import Readers
 from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.views import has_shape
 
 _OPERANDS = 3  # queries, keys and values; a bias is read in another way
 

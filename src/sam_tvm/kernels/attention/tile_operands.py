@@ -14,9 +14,9 @@ from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.amx.parts import pair_parts, parts_of
 from sam_tvm.kernels.attention.plan import Memory, Plan, round_up
-from sam_tvm.kernels.attention.problem import Operand
 from sam_tvm.kernels.attention.queries import Head, copy_words, row_starts
 from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.operand import Operand
 from sam_tvm.kernels.vectors import Code, index, prefetch, transpose
 
 _Gather = Callable[[Code, Expr], Expr]

@@ -15,20 +15,14 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam_tvm.kernels.attention.kernel import RULE, Task, with_instructions
 from sam_tvm.kernels.attention.plan import Plan
-from sam_tvm.kernels.attention.problem import (
-    Attention,
-    Operand,
-    Shape,
-    slots_for,
-    tile_shape,
-    unknown_whole,
-)
+from sam_tvm.kernels.attention.problem import Attention, Shape, slots_for, tile_shape, unknown_whole
 from sam_tvm.kernels.expressions import divide, divide_up, remainder
 from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.graph.operators import operator_name
 from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.graph.rewriting import rewriting_pass
 from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.operand import Operand
 from sam_tvm.kernels.target_features import VectorUnit, vector_unit
 from sam_tvm.kernels.vectors import Code, Lanes, index
 from sam_tvm.patches.packed_functions import WINDOWED_ATTENTION

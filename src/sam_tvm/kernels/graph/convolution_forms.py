@@ -132,6 +132,9 @@ class Forms:
 
     def _whole(self, x: Moved, weight: relax.Expr) -> Moved:
         """A kernel as large as the picture: a product over all its elements."""
+        if x.steps:  # with channels last it may lie as it is
+            channels_last = [0, *range(2, len(x.shape)), 1]
+            x, weight = x.permuted(channels_last), self._permute(weight, channels_last)
         matrix = self._as_matrix(weight)
         batch, (terms, outputs) = x.shape[0], shape_of(matrix)
         flat = self._layouts.lay_out(x.reshaped([batch, terms]))

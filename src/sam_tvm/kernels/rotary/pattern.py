@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from tvm import relax
 
-from sam_tvm.kernels.attention.views import Bindings
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.graph.movement import same_shape, shape_of
 from sam_tvm.kernels.graph.operators import operator_name
+from sam_tvm.kernels.graph.views import Bindings
 
 _CONCAT, _EXPAND = "relax.concat", "relax.expand_dims"
 _ADD, _SUBTRACT, _MULTIPLY = "relax.add", "relax.subtract", "relax.multiply"

@@ -11,10 +11,10 @@ from tvm import relax, sym
 
 from sam_tvm.kernels.attention.chains import Chain, chains
 from sam_tvm.kernels.attention.operands import OPERATORS
-from sam_tvm.kernels.attention.views import Bindings, View, has_shape, trace
 from sam_tvm.kernels.expressions import constant_value
 from sam_tvm.kernels.graph.operators import operator_name
 from sam_tvm.kernels.graph.readers import Readers
+from sam_tvm.kernels.graph.views import Bindings, View, has_shape, trace
 from sam_tvm.kernels.rotary.pattern import Rotation, find_rotation
 
 _QUERIES_AND_KEYS = (0, 1)

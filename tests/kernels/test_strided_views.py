@@ -5,8 +5,8 @@ import pytest
 from relax_programs import function
 from tvm import relax, sym, tirx
 
-from sam_tvm.kernels.attention.views import View, has_vectors, place_in, trace
 from sam_tvm.kernels.expressions import substitute
+from sam_tvm.kernels.graph.views import View, has_vectors, place_in, trace
 
 op = relax.op
 
