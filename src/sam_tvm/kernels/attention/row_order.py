@@ -3,8 +3,8 @@
 Windows permute the rows of an activation before the product that makes queries, keys and values,
 and permute them back behind the product that reads attention's result. A product does not mind in
 which order its rows come; attention reads and writes through strides (`graph/views.py`). So the
-first permutation moves behind its product, the second before its own, and both disappear in the kernel:
-nothing is copied, and what is added to the second product, a residual, joins it.
+first permutation moves behind its product, the second before its own, and both disappear in the
+kernel: nothing is copied, and what is added to the second product, a residual, joins it.
 """
 
 from __future__ import annotations
