@@ -5,7 +5,8 @@ The components' parameters are packed for their libraries in the same stage (`we
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from tvm import relax
 from sam_tvm import components
 from sam_tvm.components.base import Component
 from sam_tvm.kernels.default import rules_used
+from sam_tvm.patches.compiler import compiler_patches
 from sam_tvm.pipeline import importing, keys, targets, weights
 from sam_tvm.pipeline.compose import Part, compose
 from sam_tvm.pipeline.instructions import requirements
@@ -144,8 +146,15 @@ def build_components(job: Job) -> list[Outcome]:
         if {part.name for part in components.components(model)} <= selected
     ]
     items = (*job.components, *whole)
-    begin = partial(nullcontext, partial(_build, job))
+    begin = partial(_builder, job)
     return run_stage("build", items, partial(_is_current, job), begin, job.processes)
+
+
+@contextmanager
+def _builder(job: Job) -> Iterator[Callable[[Component | _EndToEnd], bool]]:
+    """What builds an item, as the same bytes each time."""
+    with compiler_patches():
+        yield partial(_build, job)
 
 
 def _is_current(job: Job, item: Component | _EndToEnd) -> bool:

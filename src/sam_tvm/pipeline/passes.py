@@ -31,6 +31,7 @@ from sam_tvm.kernels.graph import (
     recomputation,
     slice_order,
 )
+from sam_tvm.pipeline.shape_order import order_shapes
 from sam_tvm.tuning import apply
 
 
@@ -149,6 +150,7 @@ def pipeline(target: tvm.target.Target, tuned: bool = True) -> tvm.transform.Pas
             transform.LowerRuntimeBuiltin(),
             transform.ComputePrimValue(),
             transform.VMShapeLower(),
+            order_shapes(),
             transform.AttachGlobalSymbol(),
         ],
         name="sam_tvm",
