@@ -15,6 +15,7 @@ BUILD_SOURCES = (
     "kernels",
     "tuning/apply.py",
     "pipeline/passes.py",
+    "pipeline/shape_order.py",
     "pipeline/prepare.py",
     "pipeline/lifting.py",
     "pipeline/weights.py",
@@ -24,6 +25,7 @@ BUILD_SOURCES = (
     "pipeline/linking.py",
     "pipeline/kernel_sources.py",
     "pipeline/targets.py",
+    "patches/compiler",
 )
 PACKAGE = Path(sam_tvm.__file__).parent
 PATCHES = Path(sam_tvm.patches.__file__).parent
