@@ -30,6 +30,12 @@ def test_probabilities_equal_torch_within_rounding(source, size):
     np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=1e-6)
 
 
+def test_several_threads_give_the_same_bits():
+    logits = np.random.default_rng(0).standard_normal((7, 16, 16)).astype(np.float32)
+    alone = upsample_probabilities(logits, 300, 200)
+    np.testing.assert_array_equal(upsample_probabilities(logits, 300, 200, threads=3), alone)
+
+
 def test_no_masks_give_an_empty_array():
     assert upsample_probabilities(np.zeros((0, 64, 64), np.float32), 30, 40).shape == (0, 1, 30, 40)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sam_tvm.runtime.threads import VARIABLE, available_cpus, set_threads
+from sam_tvm.runtime.threads import VARIABLE, available_cpus, set_threads, threads_in_use
 
 # Prints how many threads a parallel loop really has.
 COUNT = """
@@ -42,3 +42,13 @@ def test_the_environment_has_the_last_word():
 def test_fewer_than_one_thread_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         set_threads(0)
+
+
+def test_what_a_thread_may_use_is_what_it_was_given():
+    before = threads_in_use()
+    set_threads(1)
+    try:
+        assert threads_in_use() == 1
+    finally:
+        set_threads(before)
+    assert threads_in_use() == before

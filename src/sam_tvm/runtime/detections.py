@@ -10,7 +10,7 @@ from sam_tvm.runtime.masks import sigmoid, upsample_probabilities
 
 
 def detections(
-    outputs: Mapping[str, np.ndarray], threshold: float, height: int, width: int
+    outputs: Mapping[str, np.ndarray], threshold: float, height: int, width: int, threads: int = 1
 ) -> dict[str, np.ndarray]:
     """Keep what scores above a threshold, in the order of the queries.
 
@@ -22,6 +22,7 @@ def detections(
         threshold: for the score, which is the object's probability times the presence's.
         height: of the picture, pixels.
         width: of the picture, pixels.
+        threads: that work at once, each on a mask.
 
     Returns:
         masks_logits (N, 1, height, width) float32 (probabilities in spite of the name, which is
@@ -32,7 +33,7 @@ def detections(
     presence = sigmoid(outputs["presence_logit"])[:, None]
     scores = (sigmoid(outputs["pred_logits"]) * presence)[0, :, 0]
     keep = scores > np.float32(threshold)
-    probabilities = upsample_probabilities(outputs["pred_masks"][0, keep], height, width)
+    probabilities = upsample_probabilities(outputs["pred_masks"][0, keep], height, width, threads)
     corners = _corners(outputs["pred_boxes"][0, keep])
     return {
         "masks_logits": probabilities,

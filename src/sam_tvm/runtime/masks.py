@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 _BLOCK_VALUES = 1 << 18  # values worked on at a time: a few of these fit in a core's cache
@@ -16,7 +18,9 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.divide(1, result, out=result)
 
 
-def upsample_probabilities(logits: np.ndarray, height: int, width: int) -> np.ndarray:
+def upsample_probabilities(
+    logits: np.ndarray, height: int, width: int, threads: int = 1
+) -> np.ndarray:
     """Interpolate mask logits and apply the logistic function.
 
     Equal, within float32 rounding, to ``torch.nn.functional.interpolate(mode="bilinear",
@@ -27,6 +31,7 @@ def upsample_probabilities(logits: np.ndarray, height: int, width: int) -> np.nd
         logits: (N, h, w) float32.
         height: of the picture, pixels.
         width: of the picture, pixels.
+        threads: that work at once, each on a mask; numpy lets others run while it computes.
 
     Returns:
         (N, 1, height, width) float32 in [0, 1].
@@ -37,12 +42,16 @@ def upsample_probabilities(logits: np.ndarray, height: int, width: int) -> np.nd
     left, right, along = _axis_neighbours(columns, width)
     step = max(1, _BLOCK_VALUES // width)
     result = np.empty((count, 1, height, width), np.float32)
-    for mask, probabilities in zip(logits, result[:, 0], strict=True):
+
+    def upsample(mask: np.ndarray, probabilities: np.ndarray) -> None:
         wide = _mix(mask[:, left], mask[:, right], along)
         for start in range(0, height, step):
             part = slice(start, min(start + step, height))
             block = _mix(wide[top[part]], wide[bottom[part]], down[part, None])
             probabilities[part] = sigmoid(block)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(upsample, logits, result[:, 0]))  # raises what a mask's thread raised
     return result
 
 

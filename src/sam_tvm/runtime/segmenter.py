@@ -15,7 +15,7 @@ from sam_tvm.runtime.detections import detections
 from sam_tvm.runtime.errors import BundleError, PromptError
 from sam_tvm.runtime.image import preprocess, to_rgb_array
 from sam_tvm.runtime.prompts import GeometricPrompt
-from sam_tvm.runtime.threads import set_threads
+from sam_tvm.runtime.threads import set_threads, threads_in_use
 
 State = dict[str, Any]
 
@@ -224,7 +224,8 @@ class Segmenter:
     def _keep_confident(self, state: State) -> None:
         size = state["original_height"], state["original_width"]
         _drop(state, _RESULTS)  # else both are in memory, and each may be as large as the model
-        state.update(detections(state[_RAW_OUTPUTS], self.confidence_threshold, *size))
+        outputs, threshold = state[_RAW_OUTPUTS], self.confidence_threshold
+        state.update(detections(outputs, threshold, *size, threads_in_use()))
 
 
 def _drop(mapping: dict[str, Any], keys: Sequence[str]) -> None:

@@ -38,3 +38,8 @@ def set_threads(count: int) -> None:
         raise ValueError(f"threads must be at least 1, not {count}")
     allow_all_cpus()
     tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
+
+
+def threads_in_use() -> int:
+    """How many threads TVM's loops run on when the current thread calls."""
+    return tvm.get_global_func("runtime.NumThreads")()
