@@ -9,8 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.expressions import divide, remainder
-from sam_tvm.kernels.generated import finished, flat_view
-from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.sampling.frame import Task, sampling_function
 from sam_tvm.kernels.sampling.picture import (
     Corner,
     Picture,
@@ -42,18 +41,13 @@ def points_function(
         unit: the target's vector unit.
 
     """
-    names = ("picture", "points", "result")
-    tensors = [
-        tirx.decl_buffer(tuple(shape), "float32", name)
-        for name, shape in zip(names, shapes, strict=True)
-    ]
-    code = Code(Lanes(1))
-    flat = [flat_view(tensor, code) for tensor in tensors]
-    batch, _, *extents = tensors[1].shape
-    each = code.bind("each", extents[0] * extents[1])
-    kernel = _Kernel(picture, *flat, unit, each)
-    code.add(loop(batch * each, kernel.task, "task", tirx.ForKind.PARALLEL))
-    return finished([*tensors[:2], *sizes, tensors[2]], code.body(), RULE)
+    batch, _, *extents = shapes[1]
+
+    def plan(code: Code, flat: Sequence[Var]) -> tuple[Expr, Task]:
+        each = code.bind("each", extents[0] * extents[1])
+        return batch * each, _Kernel(picture, *flat, unit, each).task
+
+    return sampling_function(shapes, sizes, RULE, plan)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from tvm import tirx
 from tvm.ir import Expr, Var
 
 from sam_tvm.kernels.expressions import divide, remainder
-from sam_tvm.kernels.generated import finished, flat_view
 from sam_tvm.kernels.loops import loop
+from sam_tvm.kernels.sampling.frame import Task, sampling_function
 from sam_tvm.kernels.sampling.picture import (
     Channels,
     Corner,
@@ -66,17 +66,11 @@ def regions_function(
         unit: the target's vector unit.
 
     """
-    names = ("picture", "boxes", "result")
-    tensors = [
-        tirx.decl_buffer(tuple(shape), "float32", name)
-        for name, shape in zip(names, shapes, strict=True)
-    ]
-    code = Code(Lanes(1))
-    flat = [flat_view(tensor, code) for tensor in tensors]
-    kernel = _Kernel(regions, picture, *flat, unit)
-    tasks = tensors[1].shape[0] * regions.rows
-    code.add(loop(tasks, kernel.task, "task", tirx.ForKind.PARALLEL))
-    return finished([*tensors[:2], *sizes, tensors[2]], code.body(), RULE)
+
+    def plan(_code: Code, flat: Sequence[Var]) -> tuple[Expr, Task]:
+        return shapes[1][0] * regions.rows, _Kernel(regions, picture, *flat, unit).task
+
+    return sampling_function(shapes, sizes, RULE, plan)
 
 
 @dataclass(frozen=True)
