@@ -7,7 +7,8 @@ import tvm_ffi
 from relax_programs import Compiled, function, host_target, normal, runnable_targets
 from tvm import relax
 
-from sam_tvm.kernels.graph import convolution, packing
+from sam_tvm.kernels import convolutions
+from sam_tvm.kernels.graph import packing
 from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16
 
@@ -74,7 +75,7 @@ def rewritten(module, *shapes, target=None, precision="float32", dynamic=None) -
     program = torch.export.export(module.eval(), examples, dynamic_shapes=dynamic)
     imported = from_exported_program(program, keep_params_as_input=True)
     panels = panels_for(host_target() if target is None else target, precision)
-    passes = [convolution.channels_last(panels), packing.pack_weights(panels)]
+    passes = [convolutions.channels_last(panels), packing.pack_weights(panels)]
     return tvm.transform.Sequential(passes)(imported)
 
 
@@ -157,5 +158,5 @@ def test_a_computed_kernel_stays():
 
     module = function(build, ((1, 8, 9, 9), "float32"), ((32, 8, 3, 3), "float32"))
     module["main"] = module["main"].with_attr("num_input", 2)
-    after = convolution.channels_last(panels_for(host_target(), "float32"))(module)
+    after = convolutions.channels_last(panels_for(host_target(), "float32"))(module)
     tvm.ir.assert_structural_equal(after, module)

@@ -9,8 +9,7 @@ from relax_programs import Compiled, normal, runnable_targets, vector_target
 from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
-from sam_tvm.kernels import winograd
-from sam_tvm.kernels.graph import convolution
+from sam_tvm.kernels import convolutions, winograd
 from sam_tvm.kernels.graph.panels import panels_for
 from sam_tvm.kernels.target_features import computes_bfloat16, vector_unit
 from sam_tvm.kernels.winograd.kernel import RULE
@@ -57,7 +56,7 @@ def imported(module, shape, dynamic=None):
 
 def rewritten(module, shape, target=None, dynamic=None, minimal=True, precision="float32"):
     target = vector_target() if target is None else target
-    passes = [convolution.channels_last(panels_for(target, precision), winograd=minimal)]
+    passes = [convolutions.channels_last(panels_for(target, precision), winograd=minimal)]
     passes += [winograd.place(target, precision)]
     return tvm.transform.Sequential(passes)(imported(module, shape, dynamic))
 

@@ -11,6 +11,7 @@ from tvm.relax import transform
 from sam_tvm.kernels import (
     amx,
     attention,
+    convolutions,
     default,
     gathered,
     gpu,
@@ -25,7 +26,6 @@ from sam_tvm.kernels.graph import (
     association,
     broadcasts,
     concatenations,
-    convolution,
     packing,
     panels,
     recomputation,
@@ -55,7 +55,7 @@ def placement(target: tvm.target.Target, precision: str, int8: bool = False) -> 
             # Points and boxes of a picture read it where its channels lie side by side.
             sampling.place(target),
             # Convolutions to channels last, many of them to matrix products.
-            convolution.channels_last(
+            convolutions.channels_last(
                 form,
                 # A weight of int8 would be float32 when transformed, and larger. In bfloat16,
                 # matrix tiles do all of the direct form's products in less time.

@@ -24,6 +24,8 @@ UNARY, BINARY = _names(_UNARY_NAMES), _names(_BINARY_NAMES)
 REDUCTIONS, RESHAPES = _names(_REDUCTION_NAMES), _names(_RESHAPE_NAMES)
 PERMUTE, MATMUL, CALL_TIR = "relax.permute_dims", "relax.matmul", "relax.call_tir"
 NORM = "relax.nn.layer_norm"
+# Orders of a picture's axes, for `permute_dims`.
+TO_CHANNELS_LAST, TO_CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def operator_name(value: relax.Expr | None) -> str:

@@ -13,8 +13,7 @@ from tvm import relax, sym, tirx
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.graph.convolution_forms import TO_CHANNELS_FIRST, TO_CHANNELS_LAST
-from sam_tvm.kernels.graph.operators import operator_name
+from sam_tvm.kernels.graph.operators import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, operator_name
 from sam_tvm.kernels.graph.readers import Readers
 from sam_tvm.kernels.graph.rewriting import Replacer, parameter_rewriting_pass
 from sam_tvm.kernels.graph.sizes import OwnSizes

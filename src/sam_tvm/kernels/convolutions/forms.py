@@ -15,14 +15,13 @@ from tvm import relax
 from tvm.ir import Expr
 
 from sam_tvm.kernels import winograd
+from sam_tvm.kernels.convolutions import flat_rows
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.graph import flat_rows, panels
+from sam_tvm.kernels.graph import panels
 from sam_tvm.kernels.graph.movement import ONE, Layouts, Moved, shape_of, size_of
 from sam_tvm.kernels.graph.panels import Panels
 
 Extents = tuple[int, ...]
-TO_CHANNELS_LAST = (0, 2, 3, 1)
-TO_CHANNELS_FIRST = (0, 3, 1, 2)
 _MOST_GROWTH = 2  # of a weight that is rearranged; beyond it no lifting, see `parameters.py`
 
 

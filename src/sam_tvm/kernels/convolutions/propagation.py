@@ -9,7 +9,6 @@ import tvm
 from tvm import relax
 
 from sam_tvm.kernels.expressions import constant_value
-from sam_tvm.kernels.graph.convolution_forms import TO_CHANNELS_FIRST, TO_CHANNELS_LAST
 from sam_tvm.kernels.graph.movement import (
     Layouts,
     Moved,
@@ -27,6 +26,8 @@ from sam_tvm.kernels.graph.operators import (
     PERMUTE,
     REDUCTIONS,
     RESHAPES,
+    TO_CHANNELS_FIRST,
+    TO_CHANNELS_LAST,
     UNARY,
     operator_name,
     permutation,

@@ -1,7 +1,7 @@
 """Convolutions with a weight: channels last, as products with packed weights.
 
 A module is read once, from its inputs to its results. A convolution whose weight depends on
-parameters alone takes the form that suits it (`convolution_forms`). Its result is permuted back
+parameters alone takes the form that suits it (`forms.py`). Its result is permuted back
 only where something needs it so: element-wise operators, reductions, pooling and resizing work on
 the channels-last value, so that a bias and an activation follow the product directly, and no
 permutation stays between two convolutions.
@@ -13,8 +13,8 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam_tvm.kernels.graph.channels_last import Propagation, leading_to_convolutions
-from sam_tvm.kernels.graph.convolution_forms import Forms, describe
+from sam_tvm.kernels.convolutions.forms import Forms, describe
+from sam_tvm.kernels.convolutions.propagation import Propagation, leading_to_convolutions
 from sam_tvm.kernels.graph.movement import Layouts, Moved
 from sam_tvm.kernels.graph.panels import Panels
 from sam_tvm.kernels.graph.parameters import functions_with_parameters, parameter_values
