@@ -57,11 +57,10 @@ class Channels:
 def channel_groups(count: int, unit: VectorUnit) -> Iterator[Channels]:
     """Return all channels: vectors of them, and what is left one by one."""
     most = _SUMS[32 if unit.registers >= 32 else 16]
-    whole = count // unit.lanes
-    for lanes, begin, vectors in ((unit.lanes, 0, whole), (1, whole * unit.lanes, count)):
-        left = vectors if lanes > 1 else count - begin
-        for done in range(0, left, most):
-            yield Channels(Lanes(lanes), begin + done * lanes, min(most, left - done))
+    whole, rest = divmod(count, unit.lanes)
+    for lanes, begin, vectors in ((unit.lanes, 0, whole), (1, count - rest, rest)):
+        for done in range(0, vectors, most):
+            yield Channels(Lanes(lanes), begin + done * lanes, min(most, vectors - done))
 
 
 @dataclass(frozen=True)
