@@ -9,6 +9,8 @@ kernel: nothing is copied, and what is added to the second product, a residual, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
@@ -33,7 +35,7 @@ from sam_tvm.kernels.graph.operators import (
 )
 from sam_tvm.kernels.graph.parameters import parameter_values
 from sam_tvm.kernels.graph.readers import Readers
-from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.rewriting import Replacer, parameter_rewriting_pass
 from sam_tvm.kernels.graph.views import has_shape
 
 _OPERANDS = 3  # queries, keys and values; a bias is read in another way
@@ -44,44 +46,52 @@ def keep_row_order() -> tvm.ir.transform.Pass:
     return parameter_rewriting_pass("SamTvmKeepRowOrder", _Rewriter)
 
 
+@dataclass(frozen=True)
+class _Site:
+    """A product whose rows another order suits.
+
+    Attributes:
+        chain: it, and what follows it row by row.
+        moved: how its rows are moved before it or behind it.
+        is_before: which of the two.
+
+    """
+
+    chain: Chain
+    moved: Moved
+    is_before: bool
+
+
 @mutator
-class _Rewriter(Rewriter):
+class _Rewriter(Replacer):
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
         self.module = module
         self.layouts = Layouts(self.builder_)
         self.parameters: set[relax.Var] = set()
-        self.before: dict[relax.Var, tuple[Chain, Moved]] = {}
-        self.behind: dict[relax.Var, tuple[Chain, Moved]] = {}
 
-    def visit_function_(self, function: relax.Function) -> relax.Function:
-        """Look for products first."""
+    def find(self, function: relax.Function) -> dict[relax.Var, _Site]:
+        """Return such products by the last value that is rewritten."""
         readers = Readers(function)
         self.parameters = set(parameter_values(function))
+        found = {}
         for chain in chains(readers, self.parameters, self.module):
             if not chain.has_known_rows:
                 continue
             source = _movement_before(chain, readers)
             if source is not None:
-                self.before[chain.result] = chain, source
+                found[chain.result] = _Site(chain, source, True)
                 continue
             target = _movement_behind(chain, readers)
             if target is not None:
                 var, moved = target
-                self.behind[var] = chain, moved
-        self.changed = bool(self.before or self.behind)
-        return super().visit_function_(function)
+                found[var] = _Site(chain, moved, False)
+        return found
 
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        """Rewrite one binding, if it ends a product that another order suits."""
-        if binding.var in self.before:
-            result = self._permuted_behind(*self.before[binding.var])
-        elif binding.var in self.behind:
-            result = self._permuted_before(*self.behind[binding.var])
-        else:
-            super().visit_var_binding_(binding)
-            return
-        self.set_var_remap(binding.var, result)
+    def replacement(self, _value: relax.Expr, found: _Site) -> relax.Expr:
+        """Return the product in the other order of rows."""
+        permuted = self._permuted_behind if found.is_before else self._permuted_before
+        return permuted(found.chain, found.moved)
 
     def _permuted_behind(self, chain: Chain, moved: Moved) -> relax.Expr:
         """Emit a product of the rows as they lie, in the shape that it had, and move its result."""

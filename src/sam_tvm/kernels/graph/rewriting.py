@@ -59,7 +59,10 @@ class Replacer(Rewriter):
         raise NotImplementedError
 
     def replacement(self, value: relax.Expr, found: Any) -> relax.Expr:
-        """Return what takes a value's place, given what was found out about it."""
+        """Return what takes a value's place, given what was found out about it.
+
+        It may be a variable that has been emitted already.
+        """
         raise NotImplementedError
 
     def visit_function_(self, function: relax.Function) -> relax.Function:
@@ -74,9 +77,11 @@ class Replacer(Rewriter):
             super().visit_var_binding_(binding)
             return
         value = self.replacement(binding.value, self._found[binding.var])
-        is_inner = isinstance(binding.var, relax.DataflowVar)
-        emit = self.builder_.emit if is_inner else self.builder_.emit_output
-        self.set_var_remap(binding.var, emit(value))
+        if not isinstance(binding.var, relax.DataflowVar):
+            value = self.builder_.emit_output(value)
+        elif not isinstance(value, relax.Var):
+            value = self.builder_.emit(value)
+        self.set_var_remap(binding.var, value)
 
 
 def parameter_rewriting_pass(

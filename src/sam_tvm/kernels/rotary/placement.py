@@ -15,7 +15,7 @@ from tvm.ir import Expr, Var
 from tvm.relax.expr_functor import mutator
 
 from sam_tvm.kernels.graph.parameters import parameter_values
-from sam_tvm.kernels.graph.rewriting import Rewriter, parameter_rewriting_pass
+from sam_tvm.kernels.graph.rewriting import Replacer, parameter_rewriting_pass
 from sam_tvm.kernels.neighbours import READS_NEIGHBOURS, neighbour
 from sam_tvm.kernels.rotary.sites import Site, Sites
 from sam_tvm.kernels.target_features import vector_unit
@@ -32,38 +32,26 @@ def place(target: tvm.target.Target | str) -> tvm.ir.transform.Pass:
 
 
 @mutator
-class _Rewriter(Rewriter):
+class _Rewriter(Replacer):
     def __init__(self, module: tvm.IRModule, lanes: int) -> None:
         super().__init__(module)
-        self.module, self.lanes = module, lanes
-        self.sites: dict[relax.Var, Site] = {}
-        self.unturned: dict[relax.Var, relax.Var] = {}
+        self.lanes = lanes
         self.values: dict[relax.Var, relax.Expr] = {}
         self.again: dict[relax.Var, relax.Expr] = {}
         self.tables: dict[tuple, relax.Expr] = {}
 
-    def visit_function_(self, function: relax.Function) -> relax.Function:
-        """Look for sites first."""
+    def find(self, function: relax.Function) -> dict[relax.Var, Site | relax.Var]:
+        """Return sites by their results, and by what had been turned the value before that."""
         self.values = dict(relax.analysis.get_var2val(function))
-        sites = Sites(
-            function, set(parameter_values(function)), self.builder_.get(), 2 * self.lanes
-        )
-        found = sites.find()
-        self.sites = {site.chain.result: site for site in found}
-        self.unturned = {var: before for site in found for var, before in site.unturned.items()}
-        self.changed = bool(found)
-        return super().visit_function_(function)
+        parameters, module = set(parameter_values(function)), self.builder_.get()
+        found: dict[relax.Var, Site | relax.Var] = {}
+        for site in Sites(function, parameters, module, 2 * self.lanes).find():
+            found |= {site.chain.result: site, **site.unturned}
+        return found
 
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        """Rewrite one binding, if it is a site's product or what was turned of it."""
-        if binding.var in self.sites:
-            result = self._turned(self.sites[binding.var])
-        elif binding.var in self.unturned:
-            result = self.visit_expr(self.unturned[binding.var])
-        else:
-            super().visit_var_binding_(binding)
-            return
-        self.set_var_remap(binding.var, result)
+    def replacement(self, _value: relax.Expr, found: Site | relax.Var) -> relax.Expr:
+        """Return a site's product with its heads turned, or what had been turned of one."""
+        return self._turned(found) if isinstance(found, Site) else self.visit_expr(found)
 
     def _turned(self, site: Site) -> relax.Expr:
         """Emit a product, its columns arranged, and the rotation of some of its heads."""
